@@ -1,0 +1,437 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting of the package, and the only place with defaults.
+
+A configuration that constructs is valid. :func:`load_config` lays a YAML file over the defaults,
+:func:`dump_config` writes one; a YAML file is never required.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import dacite
+import yaml
+
+from kgnpro_ros.exceptions import ConfigError
+
+T = TypeVar("T")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Architecture of the keypoint network; stored in the card of each model.
+
+    Attributes:
+        preset: Name of the preset that it came from, for people.
+        stem_channels: Channels of the stem and of DLA levels 0 and 1.
+        stem_stride: 1 is the paper's (7x7 at full resolution); 2 starts at half resolution.
+        level_channels: Channels of DLA levels 2 to 5 (strides 4, 8, 16, 32).
+        level_depths: Depth of the aggregation tree in each of these levels.
+        deformable: Deformable (True) or plain (False) convolutions in the up-sampling.
+        head_channels: Channels of the 3x3 convolution that starts a head.
+        shared_head: One 3x3 convolution for all heads instead of one for each.
+        orientation_classes: Heat maps over 180 degrees of the closing direction in the image.
+        confidence_head: Predict keypoint weights (the paper's w2D).
+        depth_head: Predict the offset from observed depth to the depth of the grasp centre.
+        color_mean, color_std: Standardisation of RGB / 255.
+        depth_mean, depth_std: Standardisation of depth [m]; missing depth becomes 0 after it.
+        depth_range: Depth beyond this interval [m] counts as missing.
+    """
+
+    preset: str = "full"
+    stem_channels: tuple[int, int, int] = (16, 16, 32)
+    stem_stride: Literal[1, 2] = 1
+    level_channels: tuple[int, int, int, int] = (64, 128, 256, 512)
+    level_depths: tuple[int, int, int, int] = (1, 2, 2, 1)
+    deformable: bool = True
+    head_channels: int = 256
+    shared_head: bool = False
+    orientation_classes: int = 9
+    confidence_head: bool = True
+    depth_head: bool = True
+    color_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    color_std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    depth_mean: float = 0.75
+    depth_std: float = 0.15
+    depth_range: tuple[float, float] = (0.2, 2.5)
+
+    def __post_init__(self) -> None:
+        sizes = (*self.stem_channels, *self.level_channels, self.head_channels)
+        _require(min(sizes) > 0, f"channel counts must be positive, got {sizes}")
+        _require(min(self.level_depths) > 0, f"level_depths must be positive: {self.level_depths}")
+        _require(
+            1 <= self.orientation_classes <= 90,
+            f"orientation_classes must be 1 to 90, got {self.orientation_classes}",
+        )
+        _require(
+            min(*self.color_std, self.depth_std) > 0,
+            f"standard deviations must be positive, got {self.color_std} and {self.depth_std}",
+        )
+        _require(
+            0 <= self.depth_range[0] < self.depth_range[1],
+            f"depth_range must be two rising numbers from 0, got {self.depth_range}",
+        )
+
+
+#: Named architectures. ``full`` adds the depth head to the paper's network, ``paper`` has none.
+NETWORK_PRESETS: dict[str, NetworkConfig] = {
+    "full": NetworkConfig(),
+    "paper": NetworkConfig(preset="paper", depth_head=False),
+    "lite": NetworkConfig(
+        preset="lite",
+        stem_channels=(16, 16, 24),
+        stem_stride=2,
+        level_channels=(40, 80, 128, 192),
+        level_depths=(1, 1, 1, 1),
+        deformable=False,
+        head_channels=64,
+        shared_head=True,
+    ),
+    "tiny": NetworkConfig(
+        preset="tiny",
+        stem_channels=(8, 8, 8),
+        stem_stride=2,
+        level_channels=(8, 8, 8, 8),
+        level_depths=(1, 1, 1, 1),
+        deformable=False,
+        head_channels=8,
+        shared_head=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """From heat maps to candidates.
+
+    Attributes:
+        top_k: Candidates per image at most.
+        score_threshold: Least heat-map score.
+        local_maximum: Keep only the best cell of each 3x3 neighbourhood; False is KGN's choice.
+        orientation_check: Drop candidates whose keypoints belong to another orientation class.
+        weight_min, weight_max: Clamp of the keypoint weights [1/px].
+    """
+
+    top_k: int = 100
+    score_threshold: float = 0.3
+    local_maximum: bool = True
+    orientation_check: bool = True
+    weight_min: float = 0.1
+    weight_max: float = 4.0
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.top_k <= 10000, f"top_k must be 1 to 10000, got {self.top_k}")
+        _require(
+            0.0 <= self.score_threshold < 1.0,
+            f"score_threshold must be in [0, 1), got {self.score_threshold}",
+        )
+        _require(
+            0 < self.weight_min <= self.weight_max,
+            f"expected 0 < weight_min <= weight_max, got {self.weight_min}, {self.weight_max}",
+        )
+
+
+@dataclass(frozen=True)
+class PnPConfig:
+    """Weighted perspective-n-point with two-fold planar ambiguity.
+
+    Attributes:
+        iterations: Levenberg-Marquardt steps from each of the two seeds.
+        relative_delta: Huber threshold relative to mean weight times keypoint spread.
+        use_depth: Use the measured depth at the grasp centre as one more residual.
+        choose_mode: Choose between the planar solutions by the approach rule and the observed
+            depth where costs are close; False takes the lower cost (KGN).
+        mode_gap: Cost difference [nats] above which the lower cost decides alone.
+        max_reprojection_error: Largest accepted root-mean-square error [px].
+        min_depth: Least depth of a point in front of the camera [m].
+    """
+
+    iterations: int = 10
+    relative_delta: float = 0.5
+    use_depth: bool = True
+    choose_mode: bool = True
+    mode_gap: float = 3.0
+    max_reprojection_error: float = 20.0
+    min_depth: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.iterations <= 1000, f"iterations must be 1 to 1000: {self.iterations}")
+        for name in ("relative_delta", "mode_gap", "max_reprojection_error", "min_depth"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """Which grasps are passed on; each rejection is counted by reason.
+
+    Attributes:
+        workspace: Box (x_min, y_min, z_min, x_max, y_max, z_max) [m] for grasp origins in the
+            frame of the grasps, or None for no limit.
+        max_approach_angle: Largest angle [deg] between the approach axis and straight down on
+            the table (its inward normal); 180 is no limit.
+        limit_width: Refuse grasps that need a wider opening than the gripper has.
+        width_margin: Added to the predicted opening [m] when the jaws are checked and commanded.
+        collision: Check fingers and palm against the observed points and the table.
+        min_points_between: Fewest object points between the fingers.
+        min_depth_between: How far [m] points must reach behind the fingertips.
+        max_points_hit: Most observed points inside fingers and palm.
+        table_clearance: Points within this distance [m] of the table plane are table.
+        find_table: Fit the dominant plane to the observed cloud.
+        max_grasps: Most grasps passed on.
+        duplicate_distance, duplicate_angle: Grasps closer than both [m, deg] to a better one are
+            dropped; a distance of 0 keeps all.
+    """
+
+    workspace: tuple[float, float, float, float, float, float] | None = None
+    max_approach_angle: float = 100.0
+    limit_width: bool = True
+    width_margin: float = 0.005
+    collision: bool = True
+    min_points_between: int = 5
+    min_depth_between: float = 0.003
+    max_points_hit: int = 5
+    table_clearance: float = 0.006
+    find_table: bool = True
+    max_grasps: int = 100
+    duplicate_distance: float = 0.0
+    duplicate_angle: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.workspace is not None:
+            low, high = self.workspace[:3], self.workspace[3:]
+            ordered = all(a < b for a, b in zip(low, high, strict=True))
+            _require(ordered, f"workspace corners are not ordered: {low} to {high}")
+        _require(
+            0 < self.max_approach_angle <= 180,
+            f"max_approach_angle must be in (0, 180] degrees, got {self.max_approach_angle}",
+        )
+        _require(self.max_grasps > 0, f"max_grasps must be positive, got {self.max_grasps}")
+        for name in ("width_margin", "min_depth_between", "table_clearance", "duplicate_distance"):
+            _require(
+                0 <= getattr(self, name) < 1, f"{name} must be 0 to 1 m, got {getattr(self, name)}"
+            )
+
+
+@dataclass(frozen=True)
+class RankingConfig:
+    """Score of a grasp: confidence x exp(-reprojection_error / scale) x exp(-0.5 u^2).
+
+    Attributes:
+        reprojection_scale: Reprojection error [px] that lowers the score by 1/e.
+        uncertainty: Include the predicted uncertainty u: the standard deviation in units of the
+            tolerances below.
+        translation_tolerance, rotation_tolerance: Units of u [m, deg].
+    """
+
+    reprojection_scale: float = 10.0
+    uncertainty: bool = False
+    translation_tolerance: float = 0.01
+    rotation_tolerance: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("reprojection_scale", "translation_tolerance", "rotation_tolerance"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Everything that :class:`kgnpro_ros.pipeline.GraspDetector` needs.
+
+    Attributes:
+        model: Path of a ``.safetensors`` file, or the name of a shipped model.
+        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        gripper: Preset name or path of a gripper file.
+    """
+
+    model: str = "lite"
+    device: str = "auto"
+    gripper: str = "franka_hand"
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    pnp: PnPConfig = field(default_factory=PnPConfig)
+    filters: FilterConfig = field(default_factory=FilterConfig)
+    ranking: RankingConfig = field(default_factory=RankingConfig)
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What a generated scene holds; the sizes and camera ranges are KGN's.
+
+    Attributes:
+        mode: ``single`` has one object of a random class, ``multi`` one of each class.
+        look: ``kgn`` renders as KGN's generator does, ``random`` randomises domain and sizes.
+        views: Camera views per scene.
+        depth_noise: Apply the depth-sensor model to the stored depth.
+    """
+
+    mode: Literal["single", "multi"] = "single"
+    look: Literal["kgn", "random"] = "kgn"
+    views: int = 5
+    depth_noise: bool = False
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.views <= 1000, f"views must be 1 to 1000, got {self.views}")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms (paper, equation 8; width as KGN).
+
+    Attributes:
+        heatmap, subpixel, keypoints, width: Focal H, L1 S, L1 O, L1 width.
+        reprojection: Confidence-weighted keypoint likelihood; trains the weights.
+        depth: Laplace likelihood of the depth offset [units of 1 cm] and its confidence.
+    """
+
+    heatmap: float = 1.0
+    subpixel: float = 1.0
+    keypoints: float = 1.0
+    width: float = 10.0
+    reprojection: float = 0.05
+    depth: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            _require(value >= 0, f"loss weight {name} must not be negative, got {value}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        network: Name of a network preset.
+        crop: Side of the square training crop [px], a multiple of 32.
+        scale_range: Range of the random zoom of the crop.
+        batch_size, workers: Per device.
+        max_steps: Optimiser steps.
+        learning_rate, weight_decay: AdamW.
+        schedule: ``cosine`` (warm-up then cosine) or ``steps`` (x0.1 at 2/3 and 5/6).
+        warmup_steps: Steps of linear warm-up.
+        gradient_clip: Largest gradient norm.
+        ema_decay: Decay of the averaged weights, which are the ones evaluated and shipped.
+        checkpoint_minutes: Minutes between checkpoints.
+        validation_scenes: Scenes held out of the training data for validation.
+        seed: Seed of weights, order and augmentation.
+        precision, devices, num_nodes, strategy: Passed on to Lightning.
+    """
+
+    network: str = "lite"
+    crop: int = 320
+    scale_range: tuple[float, float] = (0.75, 1.33)
+    batch_size: int = 12
+    workers: int = 0
+    max_steps: int = 20000
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    schedule: Literal["cosine", "steps"] = "cosine"
+    warmup_steps: int = 200
+    gradient_clip: float = 5.0
+    ema_decay: float = 0.998
+    checkpoint_minutes: float = 5.0
+    validation_scenes: int = 20
+    seed: int = 0
+    precision: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.network in NETWORK_PRESETS,
+            f"no network preset {self.network!r}; there are {', '.join(NETWORK_PRESETS)}",
+        )
+        _require(
+            self.crop > 0 and self.crop % 32 == 0,
+            f"crop must be a positive multiple of 32, got {self.crop}",
+        )
+        _require(
+            0 < self.scale_range[0] <= self.scale_range[1],
+            f"scale_range must be two rising positive numbers, got {self.scale_range}",
+        )
+        for name in ("batch_size", "max_steps", "learning_rate", "gradient_clip"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        _require(0 <= self.ema_decay < 1, f"ema_decay must be in [0, 1), got {self.ema_decay}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How predictions are compared with ground truth (KGN's protocol).
+
+    Attributes:
+        distances: Thresholds on the distance of the grasp origins [m].
+        angles: Thresholds on the rotation [deg]; every distance is paired with every angle.
+        kgn_pairs: KGN's own pairs (distance [m], angle [deg]).
+        rotation_samples, translation_samples: Density of the ground-truth families.
+        max_grasps: Best-ranked predictions per image that count.
+    """
+
+    distances: tuple[float, ...] = (0.010, 0.015, 0.020)
+    angles: tuple[float, ...] = (10.0, 20.0)
+    kgn_pairs: tuple[tuple[float, float], ...] = ((0.01, 20.0), (0.02, 30.0), (0.03, 45.0))
+    rotation_samples: int = 30
+    translation_samples: int = 10
+    max_grasps: int = 100
+
+    def __post_init__(self) -> None:
+        _require(min(*self.distances, *self.angles) > 0, "evaluation thresholds must be positive")
+        _require(
+            self.rotation_samples >= 2 and self.translation_samples >= 1,
+            "expected rotation_samples >= 2 and translation_samples >= 1",
+        )
+
+
+def config_from_dict(cls: type[T], data: Mapping[str, Any] | None, source: str = "config") -> T:
+    """Build a configuration; absent keys keep their defaults.
+
+    Raises:
+        ConfigError: If a key is unknown, a value has the wrong type or is out of range.
+    """
+    settings = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
+    try:
+        return dacite.from_dict(cls, dict(data or {}), settings)
+    except (dacite.DaciteError, TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise ConfigError(f"{source}: {error}") from error
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _number(value: Any) -> Any:
+    """Take whole numbers where YAML readers expect a float."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def load_config(cls: type[T], path: str | Path) -> T:
+    """Read a YAML file over the defaults of a configuration class.
+
+    Raises:
+        ConfigError: If the file is missing, is not YAML, or does not fit.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
+    return config_from_dict(cls, data, str(path))
+
+
+def dump_config(config: Any) -> str:
+    """The YAML text of a configuration; :func:`load_config` reads it back."""
+    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists, which YAML has."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
