@@ -9,7 +9,7 @@ A configuration that constructs is valid. :func:`load_config` lays a YAML file o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +26,19 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _ranged(default: Any, low: float, high: float) -> Any:
+    """A field whose closed range is both checked here and announced to ROS."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def _check_ranges(config: Any) -> None:
+    for item in fields(config):
+        if "range" in item.metadata:
+            low, high = item.metadata["range"]
+            value = getattr(config, item.name)
+            _require(low <= value <= high, f"{item.name} must be {low} to {high}, got {value}")
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Architecture of the keypoint network; stored in the card of each model.
@@ -35,7 +48,7 @@ class NetworkConfig:
         stem_channels: Channels of the stem and of DLA levels 0 and 1.
         stem_stride: 1 is the paper's (7x7 at full resolution); 2 starts at half resolution.
         level_channels: Channels of DLA levels 2 to 5 (strides 4, 8, 16, 32).
-        level_depths: Depth of the aggregation tree in each of these levels.
+        level_depths: Depth of the aggregation tree in each of these levels; 0 is one block.
         deformable: Deformable (True) or plain (False) convolutions in the up-sampling.
         head_channels: Channels of the 3x3 convolution that starts a head.
         shared_head: One 3x3 convolution for all heads instead of one for each.
@@ -61,13 +74,13 @@ class NetworkConfig:
     color_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     color_std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     depth_mean: float = 0.75
-    depth_std: float = 0.15
+    depth_std: float = 0.2
     depth_range: tuple[float, float] = (0.2, 2.5)
 
     def __post_init__(self) -> None:
         sizes = (*self.stem_channels, *self.level_channels, self.head_channels)
         _require(min(sizes) > 0, f"channel counts must be positive, got {sizes}")
-        _require(min(self.level_depths) > 0, f"level_depths must be positive: {self.level_depths}")
+        _require(min(self.level_depths) >= 0, f"level_depths must be >= 0: {self.level_depths}")
         _require(
             1 <= self.orientation_classes <= 90,
             f"orientation_classes must be 1 to 90, got {self.orientation_classes}",
@@ -88,10 +101,10 @@ NETWORK_PRESETS: dict[str, NetworkConfig] = {
     "paper": NetworkConfig(preset="paper", depth_head=False),
     "lite": NetworkConfig(
         preset="lite",
-        stem_channels=(16, 16, 24),
+        stem_channels=(16, 16, 32),
         stem_stride=2,
         level_channels=(40, 80, 128, 192),
-        level_depths=(1, 1, 1, 1),
+        level_depths=(0, 1, 1, 1),
         deformable=False,
         head_channels=64,
         shared_head=True,
@@ -101,7 +114,7 @@ NETWORK_PRESETS: dict[str, NetworkConfig] = {
         stem_channels=(8, 8, 8),
         stem_stride=2,
         level_channels=(8, 8, 8, 8),
-        level_depths=(1, 1, 1, 1),
+        level_depths=(0, 0, 0, 0),
         deformable=False,
         head_channels=8,
         shared_head=True,
@@ -121,22 +134,18 @@ class DecodeConfig:
         weight_min, weight_max: Clamp of the keypoint weights [1/px].
     """
 
-    top_k: int = 100
-    score_threshold: float = 0.3
+    top_k: int = _ranged(100, 1, 10000)
+    score_threshold: float = _ranged(0.3, 0.0, 0.999)
     local_maximum: bool = True
     orientation_check: bool = True
-    weight_min: float = 0.1
-    weight_max: float = 4.0
+    weight_min: float = _ranged(0.1, 0.0001, 1000.0)
+    weight_max: float = _ranged(4.0, 0.0001, 1000.0)
 
     def __post_init__(self) -> None:
-        _require(1 <= self.top_k <= 10000, f"top_k must be 1 to 10000, got {self.top_k}")
+        _check_ranges(self)
         _require(
-            0.0 <= self.score_threshold < 1.0,
-            f"score_threshold must be in [0, 1), got {self.score_threshold}",
-        )
-        _require(
-            0 < self.weight_min <= self.weight_max,
-            f"expected 0 < weight_min <= weight_max, got {self.weight_min}, {self.weight_max}",
+            self.weight_min <= self.weight_max,
+            f"expected weight_min <= weight_max, got {self.weight_min}, {self.weight_max}",
         )
 
 
@@ -155,18 +164,16 @@ class PnPConfig:
         min_depth: Least depth of a point in front of the camera [m].
     """
 
-    iterations: int = 10
-    relative_delta: float = 0.5
+    iterations: int = _ranged(10, 1, 1000)
+    relative_delta: float = _ranged(0.5, 0.001, 1000.0)
     use_depth: bool = True
     choose_mode: bool = True
-    mode_gap: float = 3.0
-    max_reprojection_error: float = 20.0
-    min_depth: float = 0.01
+    mode_gap: float = _ranged(3.0, 0.001, 1000000.0)
+    max_reprojection_error: float = _ranged(20.0, 0.01, 10000.0)
+    min_depth: float = _ranged(0.01, 0.001, 10.0)
 
     def __post_init__(self) -> None:
-        _require(1 <= self.iterations <= 1000, f"iterations must be 1 to 1000: {self.iterations}")
-        for name in ("relative_delta", "mode_gap", "max_reprojection_error", "min_depth"):
-            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        _check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -192,33 +199,25 @@ class FilterConfig:
     """
 
     workspace: tuple[float, float, float, float, float, float] | None = None
-    max_approach_angle: float = 100.0
+    max_approach_angle: float = _ranged(100.0, 1.0, 180.0)
     limit_width: bool = True
-    width_margin: float = 0.005
+    width_margin: float = _ranged(0.005, 0.0, 0.1)
     collision: bool = True
-    min_points_between: int = 5
-    min_depth_between: float = 0.003
-    max_points_hit: int = 5
-    table_clearance: float = 0.006
+    min_points_between: int = _ranged(5, 0, 1000000)
+    min_depth_between: float = _ranged(0.003, 0.0, 0.1)
+    max_points_hit: int = _ranged(5, 0, 1000000)
+    table_clearance: float = _ranged(0.006, 0.0, 0.1)
     find_table: bool = True
-    max_grasps: int = 100
-    duplicate_distance: float = 0.0
-    duplicate_angle: float = 20.0
+    max_grasps: int = _ranged(100, 1, 10000)
+    duplicate_distance: float = _ranged(0.0, 0.0, 1.0)
+    duplicate_angle: float = _ranged(20.0, 0.0, 180.0)
 
     def __post_init__(self) -> None:
         if self.workspace is not None:
             low, high = self.workspace[:3], self.workspace[3:]
             ordered = all(a < b for a, b in zip(low, high, strict=True))
             _require(ordered, f"workspace corners are not ordered: {low} to {high}")
-        _require(
-            0 < self.max_approach_angle <= 180,
-            f"max_approach_angle must be in (0, 180] degrees, got {self.max_approach_angle}",
-        )
-        _require(self.max_grasps > 0, f"max_grasps must be positive, got {self.max_grasps}")
-        for name in ("width_margin", "min_depth_between", "table_clearance", "duplicate_distance"):
-            _require(
-                0 <= getattr(self, name) < 1, f"{name} must be 0 to 1 m, got {getattr(self, name)}"
-            )
+        _check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -232,14 +231,13 @@ class RankingConfig:
         translation_tolerance, rotation_tolerance: Units of u [m, deg].
     """
 
-    reprojection_scale: float = 10.0
+    reprojection_scale: float = _ranged(10.0, 0.01, 10000.0)
     uncertainty: bool = False
-    translation_tolerance: float = 0.01
-    rotation_tolerance: float = 10.0
+    translation_tolerance: float = _ranged(0.01, 0.0001, 10.0)
+    rotation_tolerance: float = _ranged(10.0, 0.01, 360.0)
 
     def __post_init__(self) -> None:
-        for name in ("reprojection_scale", "translation_tolerance", "rotation_tolerance"):
-            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        _check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -259,6 +257,109 @@ class DetectorConfig:
     pnp: PnPConfig = field(default_factory=PnPConfig)
     filters: FilterConfig = field(default_factory=FilterConfig)
     ranking: RankingConfig = field(default_factory=RankingConfig)
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """ROS side of ``grasp_detector``.
+
+    Attributes:
+        autostart: Configure and activate at start, without a lifecycle manager.
+        continuous: Detect in the newest frame all the time; False detects on service calls only.
+        max_rate: Most detections per second in continuous mode [Hz]; 0 is no limit.
+        target_frame: TF frame of the published grasps; empty is the colour optical frame.
+        tf_timeout: Longest wait for the transform at the stamp of the image [s].
+        tf_latest: Take the newest transform where there is none at that stamp; wrong for a
+            camera that moves.
+        service_timeout: ``detect_grasps`` answers within this time when a request names none [s].
+        max_age: Frames older than this are refused [s]; 0 takes any.
+        sync_slop: Largest difference of the stamps of colour and depth [s].
+        sync_queue: Messages of each input that wait for their partners.
+        time_jump: A stamp that lies this much [s] before the previous one restarts the pairing.
+        reliability: Quality of service asked of the camera; best_effort receives from both kinds.
+        depth_unit: Metres per unit of 16-bit depth images (32-bit ones are metres).
+        depth_is_registered: Depth has the pixels of the colour image although it names another
+            frame.
+        rectified: The images are rectified: intrinsics come from P, and no distortion is removed.
+        use_mask: Subscribe to ``mask``; frames then wait for it.
+        stall_timeout: Silence of an input [s] after which the node says what it waits for.
+        log_period: The same complaint is repeated at most this often [s].
+    """
+
+    autostart: bool = True
+    continuous: bool = True
+    max_rate: float = _ranged(0.0, 0.0, 1000.0)
+    target_frame: str = ""
+    tf_timeout: float = _ranged(0.5, 0.0, 60.0)
+    tf_latest: bool = False
+    service_timeout: float = _ranged(5.0, 0.1, 600.0)
+    max_age: float = _ranged(5.0, 0.0, 3600.0)
+    sync_slop: float = _ranged(0.05, 0.001, 10.0)
+    sync_queue: int = _ranged(10, 1, 100)
+    time_jump: float = _ranged(0.5, 0.01, 3600.0)
+    reliability: Literal["best_effort", "reliable"] = "best_effort"
+    depth_unit: float = _ranged(0.001, 0.000001, 1.0)
+    depth_is_registered: bool = False
+    rectified: bool = False
+    use_mask: bool = False
+    stall_timeout: float = _ranged(2.0, 0.1, 60.0)
+    log_period: float = _ranged(10.0, 0.1, 3600.0)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """The ``rgbd_replay`` node.
+
+    Attributes:
+        frames: Folder with color.png, depth.png and camera.json, or a folder of such folders.
+        rate: Images per second [Hz].
+        frame_period: Seconds per frame; 0 stays until ``~/next`` is called.
+        loop: Start again after the last frame; False keeps publishing the last one.
+        reliability: Quality of service of the images.
+        base_frame: Parent of the static transform.
+        camera_pose: x, y, z [m], roll, pitch, yaw [rad] of camera_link (x forward, y left, z up)
+            in the base frame.
+    """
+
+    frames: str = ""
+    rate: float = _ranged(5.0, 0.1, 120.0)
+    frame_period: float = _ranged(5.0, 0.0, 3600.0)
+    loop: bool = True
+    reliability: Literal["best_effort", "reliable"] = "reliable"
+    base_frame: str = "world"
+    camera_pose: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.5, 0.0, 0.5, 0.0)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """The camera of the ``grasp_sim`` node.
+
+    Attributes:
+        seed: Seed of the scene.
+        mode: ``single`` has one object, ``multi`` one of each class.
+        look: ``kgn`` renders as KGN's generator does, ``random`` randomises the domain.
+        depth_noise: Apply the depth-sensor model to the published depth.
+        rate: Images per second [Hz].
+        reliability: Quality of service of the images.
+        base_frame: Frame of the table: origin on its top, z up.
+    """
+
+    seed: int = _ranged(0, 0, 2**31 - 1)
+    mode: Literal["single", "multi"] = "multi"
+    look: Literal["kgn", "random"] = "random"
+    depth_noise: bool = True
+    rate: float = _ranged(5.0, 0.1, 60.0)
+    reliability: Literal["best_effort", "reliable"] = "reliable"
+    base_frame: str = "world"
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
 
 
 @dataclass(frozen=True)
