@@ -131,6 +131,7 @@ class DecodeConfig:
         score_threshold: Least heat-map score.
         local_maximum: Keep only the best cell of each 3x3 neighbourhood; False is KGN's choice.
         orientation_check: Drop candidates whose keypoints belong to another orientation class.
+        orientation_slack: Tolerance of that check beyond the bin [fraction of a bin].
         weight_min, weight_max: Clamp of the keypoint weights [1/px].
     """
 
@@ -138,6 +139,7 @@ class DecodeConfig:
     score_threshold: float = _ranged(0.3, 0.0, 0.999)
     local_maximum: bool = True
     orientation_check: bool = True
+    orientation_slack: float = 0.25
     weight_min: float = _ranged(0.1, 0.0001, 1000.0)
     weight_max: float = _ranged(4.0, 0.0001, 1000.0)
 
@@ -154,8 +156,9 @@ class PnPConfig:
     """Weighted perspective-n-point with two-fold planar ambiguity.
 
     Attributes:
-        iterations: Levenberg-Marquardt steps from each of the two seeds.
+        iterations: Levenberg-Marquardt steps from each of the two seeds; 0 keeps the closed form.
         relative_delta: Huber threshold relative to mean weight times keypoint spread.
+        depth_delta: Huber threshold of the depth residual [standard deviations].
         use_depth: Use the measured depth at the grasp centre as one more residual.
         choose_mode: Choose between the planar solutions by the approach rule and the observed
             depth where costs are close; False takes the lower cost (KGN).
@@ -177,6 +180,28 @@ class PnPConfig:
 
 
 @dataclass(frozen=True)
+class TableConfig:
+    """Search for the dominant plane of the observed points.
+
+    Attributes:
+        stride: Every stride-th row and column of the depth image is used.
+        hypotheses: Planes through three random points that are tried.
+        inlier_distance: Largest distance [m] of a point that belongs to the plane.
+        min_share: Least share of the observed points that a table holds.
+        seed: Seed of the random points.
+    """
+
+    stride: int = _ranged(8, 1, 64)
+    hypotheses: int = _ranged(300, 1, 100000)
+    inlier_distance: float = _ranged(0.008, 0.0001, 0.1)
+    min_share: float = _ranged(0.2, 0.01, 1.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
 class FilterConfig:
     """Which grasps are passed on; each rejection is counted by reason.
 
@@ -187,12 +212,24 @@ class FilterConfig:
             the table (its inward normal); 180 is no limit.
         limit_width: Refuse grasps that need a wider opening than the gripper has.
         width_margin: Added to the predicted opening [m] when the jaws are checked and commanded.
+        opening_steps: Further openings [m] that are tried, in this order, when the fingers would
+            touch something at the first one; never beyond the range of the gripper.
         collision: Check fingers and palm against the observed points and the table.
-        min_points_between: Fewest object points between the fingers.
-        min_depth_between: How far [m] points must reach behind the fingertips.
+        cloud_stride: Every stride-th row and column of the depth image gives a point.
+        max_incidence: Points of surfaces seen under a larger angle [deg] to their normal are
+            mixed pixels at a depth edge and no evidence of anything.
+        min_points_between: Fewest object points between the fingers, at least
+            ``min_depth_between`` [m] behind the fingertips.
+        min_depth_between: See above.
+        max_missing_between: A grasp with too few points is passed all the same when this share of
+            the region between its fingers has no depth: missing depth is no evidence.
         max_points_hit: Most observed points inside fingers and palm.
-        table_clearance: Points within this distance [m] of the table plane are table.
+        approach_distance: Length [m] of the straight approach on which the hand must be clear too.
+        table_clearance: Points within this distance [m] of the table plane (or three times its
+            residual, whichever is more) are table.
+        table_tolerance: How far [m] the hand may reach below the table plane.
         find_table: Fit the dominant plane to the observed cloud.
+        table: Settings of that fit.
         max_grasps: Most grasps passed on.
         duplicate_distance, duplicate_angle: Grasps closer than both [m, deg] to a better one are
             dropped; a distance of 0 keeps all.
@@ -202,12 +239,19 @@ class FilterConfig:
     max_approach_angle: float = _ranged(100.0, 1.0, 180.0)
     limit_width: bool = True
     width_margin: float = _ranged(0.005, 0.0, 0.1)
+    opening_steps: tuple[float, ...] = (0.01, 0.02)
     collision: bool = True
+    cloud_stride: int = _ranged(2, 1, 16)
+    max_incidence: float = _ranged(82.0, 1.0, 90.0)
     min_points_between: int = _ranged(5, 0, 1000000)
     min_depth_between: float = _ranged(0.003, 0.0, 0.1)
-    max_points_hit: int = _ranged(5, 0, 1000000)
+    max_missing_between: float = _ranged(0.8, 0.01, 1.0)
+    max_points_hit: int = _ranged(3, 0, 1000000)
+    approach_distance: float = _ranged(0.0, 0.0, 0.5)
     table_clearance: float = _ranged(0.006, 0.0, 0.1)
+    table_tolerance: float = _ranged(0.0, 0.0, 0.1)
     find_table: bool = True
+    table: TableConfig = field(default_factory=TableConfig)
     max_grasps: int = _ranged(100, 1, 10000)
     duplicate_distance: float = _ranged(0.0, 0.0, 1.0)
     duplicate_angle: float = _ranged(20.0, 0.0, 180.0)
@@ -217,6 +261,10 @@ class FilterConfig:
             low, high = self.workspace[:3], self.workspace[3:]
             ordered = all(a < b for a, b in zip(low, high, strict=True))
             _require(ordered, f"workspace corners are not ordered: {low} to {high}")
+        _require(
+            all(0 < step <= 0.2 for step in self.opening_steps),
+            f"opening_steps must be up to 0.2 m and positive, got {self.opening_steps}",
+        )
         _check_ranges(self)
 
 
@@ -383,6 +431,39 @@ class SceneConfig:
 
 
 @dataclass(frozen=True)
+class LabelConfig:
+    """Which grasps become training labels, and how they are drawn on the grid.
+
+    Attributes:
+        rotation_samples, translation_samples: Density of the grasp families in training; dense,
+            because the phase of a sparse sampling cannot be seen in an image.
+        min_facing: Least cosine between approach axis and view ray: grasps that come from behind
+            the object towards the camera make no label.
+        down_preference: Weight of "approaches along gravity" against "approaches along the view"
+            where several grasps fall into one cell and class.
+        edge_margin: Labels this close to the edge of an orientation bin [deg] serve both bins.
+        neighbour_weight: Weight of the regression targets in the cells around a grasp centre.
+        max_cells: Labelled cells per image; more are thinned at random.
+    """
+
+    rotation_samples: int = 72
+    translation_samples: int = 20
+    min_facing: float = -0.2
+    down_preference: float = 2.0
+    edge_margin: float = 3.0
+    neighbour_weight: float = 0.3
+    max_cells: int = 1500
+
+    def __post_init__(self) -> None:
+        _require(
+            self.rotation_samples >= 2 and self.translation_samples >= 1,
+            "expected rotation_samples >= 2 and translation_samples >= 1",
+        )
+        _require(0 <= self.edge_margin < 10, f"edge_margin must be 0 to 10, got {self.edge_margin}")
+        _require(self.max_cells > 0, f"max_cells must be positive, got {self.max_cells}")
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """Weights of the loss terms (paper, equation 8; width as KGN).
 
@@ -445,6 +526,7 @@ class TrainConfig:
     num_nodes: int = 1
     strategy: str = "auto"
     loss: LossConfig = field(default_factory=LossConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)
 
     def __post_init__(self) -> None:
         _require(

@@ -31,6 +31,10 @@ class DatasetError(KGNProError):
     """A data set that is missing, half-written, or of another version."""
 
 
+class PredictionError(KGNProError):
+    """A prediction file that is missing, malformed, or holds values that are not finite."""
+
+
 class FrameError(KGNProError, ValueError):
     """Poses of different or unknown coordinate frames were mixed."""
 

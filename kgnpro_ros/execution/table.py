@@ -1,0 +1,113 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The table under the objects: the dominant plane of a depth image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgnpro_ros.config import TableConfig
+from kgnpro_ros.exceptions import ShapeError
+from kgnpro_ros.types import RGBDImage
+
+FloatArray = NDArray[np.float64]
+Points = NDArray[np.float32]
+
+#: Points that hypotheses are counted on, and steps of the final least-squares fit.
+SAMPLE_SIZE = 1500
+REFINEMENTS = 4
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A plane ``normal . p + offset = 0`` in the camera frame.
+
+    Attributes:
+        normal: Unit normal, shape (3,), pointing to the side that the camera is on.
+        offset: Height of the camera above the plane [m], not negative.
+        inlier_share: Share of the observed points that lie on the plane.
+        rms: Root mean square distance of these points [m].
+    """
+
+    normal: FloatArray
+    offset: float
+    inlier_share: float = 1.0
+    rms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.normal.shape != (3,) or abs(np.linalg.norm(self.normal) - 1.0) > 1e-4:
+            raise ShapeError(f"plane normal {self.normal} is no unit vector of shape (3,)")
+        if not self.offset >= 0:
+            raise ShapeError(f"plane offset is {self.offset}; the normal points to the camera side")
+
+    def height(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Signed distance above the plane [m], shape (...), of points (..., 3), same precision."""
+        height: NDArray[np.floating] = points @ self.normal.astype(points.dtype)
+        return height + points.dtype.type(self.offset)
+
+
+def find_table(image: RGBDImage, config: TableConfig | None = None) -> Plane | None:
+    """Fit the dominant plane to the observed points: RANSAC, then least squares.
+
+    The result is the same for the same image.
+
+    Args:
+        image: Depth in metres, NaN where nothing was measured.
+        config: Settings; the defaults when None.
+
+    Returns:
+        The plane in the camera frame, or None when no plane holds ``min_share`` of the points.
+    """
+    config = config or TableConfig()
+    cloud = image.camera.point_cloud(image.depth, config.stride).reshape(-1, 3)
+    points = cloud[np.isfinite(cloud[:, 2])]
+    if len(points) < 3:
+        return None
+    start = _best_hypothesis(points, config)
+    if start is None:
+        return None
+    normal, offset = start
+    for _ in range(REFINEMENTS):
+        inliers = points[np.abs(points @ normal + offset) < config.inlier_distance]
+        if len(inliers) < 3:
+            return None
+        normal, offset = _least_squares(inliers)
+    residual = np.abs(points @ normal + offset)
+    inlier = residual < config.inlier_distance
+    share = float(inlier.mean())
+    if share < config.min_share:
+        return None
+    rms = float(np.sqrt(np.mean(np.square(residual[inlier]))))
+    sign = 1.0 if offset >= 0 else -1.0
+    return Plane(sign * normal.astype(np.float64), float(sign * offset), share, rms)
+
+
+def _best_hypothesis(points: Points, config: TableConfig) -> tuple[Points, np.float32] | None:
+    """The plane through three points with the most inliers, among random triples."""
+    rng = np.random.default_rng(config.seed)
+    corner = points[rng.integers(0, len(points), (config.hypotheses, 3))]
+    normals = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    length = np.linalg.norm(normals, axis=1)
+    # Three points closer than a millimetre or on one line define no plane.
+    usable = length > 1e-6
+    if not usable.any():
+        return None
+    normals = normals[usable] / length[usable, None]
+    offsets = -(normals * corner[usable, 0]).sum(axis=1)
+    sample = points[rng.integers(0, len(points), SAMPLE_SIZE)]
+    distance = normals @ sample.T
+    distance += offsets[:, None]
+    counts = np.count_nonzero(np.abs(distance, out=distance) < config.inlier_distance, axis=1)
+    best = int(np.argmax(counts))
+    return normals[best], np.float32(offsets[best])
+
+
+def _least_squares(points: Points) -> tuple[Points, np.float32]:
+    """Plane of least squared distance."""
+    mean = points.mean(axis=0, dtype=np.float64)
+    centred = points - mean
+    normal = np.linalg.eigh(centred.T @ centred)[1][:, 0]
+    return normal.astype(np.float32), np.float32(-(normal @ mean))
