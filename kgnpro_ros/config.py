@@ -167,8 +167,9 @@ class PnPConfig:
         min_depth: Least depth of a point in front of the camera [m].
     """
 
-    iterations: int = _ranged(10, 1, 1000)
+    iterations: int = _ranged(10, 0, 1000)
     relative_delta: float = _ranged(0.5, 0.001, 1000.0)
+    depth_delta: float = _ranged(3.0, 0.001, 1000000.0)
     use_depth: bool = True
     choose_mode: bool = True
     mode_gap: float = _ranged(3.0, 0.001, 1000000.0)
@@ -464,6 +465,41 @@ class LabelConfig:
 
 
 @dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation of a training image; every label moves along exactly.
+
+    Attributes:
+        scale_range: Random zoom. Depth stays as it is, so a wide range blurs the relation between
+            distance and apparent size.
+        max_rotation: Rotation about the optical axis [deg].
+        flip: Mirror half of the images.
+        color_jitter: Strength of brightness, contrast, saturation and hue changes; 0 is none.
+        gray: Share of images without colour, so that shape alone must do.
+        depth_noise: Largest standard deviation of pixel noise [m], drawn per image.
+        depth_holes: Largest number of holes punched into the depth.
+        far_clip: Share of images whose far depth is missing, as some sensors deliver it.
+    """
+
+    scale_range: tuple[float, float] = (0.9, 1.12)
+    max_rotation: float = 15.0
+    flip: bool = True
+    color_jitter: float = 0.4
+    gray: float = 0.15
+    depth_noise: float = 0.002
+    depth_holes: int = 6
+    far_clip: float = 0.15
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.scale_range[0] <= self.scale_range[1],
+            f"scale_range must be two rising positive numbers, got {self.scale_range}",
+        )
+        for name in ("color_jitter", "gray", "far_clip"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} must be 0 to 1, got {value}")
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """Weights of the loss terms (paper, equation 8; width as KGN).
 
@@ -492,7 +528,6 @@ class TrainConfig:
     Attributes:
         network: Name of a network preset.
         crop: Side of the square training crop [px], a multiple of 32.
-        scale_range: Range of the random zoom of the crop.
         batch_size, workers: Per device.
         max_steps: Optimiser steps.
         learning_rate, weight_decay: AdamW.
@@ -507,9 +542,8 @@ class TrainConfig:
     """
 
     network: str = "lite"
-    crop: int = 320
-    scale_range: tuple[float, float] = (0.75, 1.33)
-    batch_size: int = 12
+    crop: int = 256
+    batch_size: int = 16
     workers: int = 0
     max_steps: int = 20000
     learning_rate: float = 1e-3
@@ -527,6 +561,7 @@ class TrainConfig:
     strategy: str = "auto"
     loss: LossConfig = field(default_factory=LossConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         _require(
@@ -536,10 +571,6 @@ class TrainConfig:
         _require(
             self.crop > 0 and self.crop % 32 == 0,
             f"crop must be a positive multiple of 32, got {self.crop}",
-        )
-        _require(
-            0 < self.scale_range[0] <= self.scale_range[1],
-            f"scale_range must be two rising positive numbers, got {self.scale_range}",
         )
         for name in ("batch_size", "max_steps", "learning_rate", "gradient_clip"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
