@@ -536,7 +536,8 @@ class TrainConfig:
         gradient_clip: Largest gradient norm.
         ema_decay: Decay of the averaged weights, which are the ones evaluated and shipped.
         checkpoint_minutes: Minutes between checkpoints.
-        validation_scenes: Scenes held out of the training data for validation.
+        validation_scenes: Scenes of each data set held out for validation.
+        validation_interval: Steps between validations.
         seed: Seed of weights, order and augmentation.
         precision, devices, num_nodes, strategy: Passed on to Lightning.
     """
@@ -544,7 +545,7 @@ class TrainConfig:
     network: str = "lite"
     crop: int = 256
     batch_size: int = 16
-    workers: int = 0
+    workers: int = 1
     max_steps: int = 20000
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -554,6 +555,7 @@ class TrainConfig:
     ema_decay: float = 0.998
     checkpoint_minutes: float = 5.0
     validation_scenes: int = 20
+    validation_interval: int = 250
     seed: int = 0
     precision: str = "auto"
     devices: int | str = "auto"

@@ -1,0 +1,145 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Model files: safetensors weights with a JSON card. Neither can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kgnpro_ros.config import NetworkConfig, config_from_dict
+from kgnpro_ros.exceptions import ConfigError, ModelError
+from kgnpro_ros.network.model import KeypointNetwork
+
+#: Version of the meaning of the weights; raised when old files would predict other grasps.
+FORMAT = "kgnpro-keypoint-network"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network ready for inference.
+
+    Attributes:
+        network: In evaluation mode, float32.
+        card: Content of the JSON card.
+        sha256: Hash of the weights file, hexadecimal.
+        path: The weights file.
+    """
+
+    network: KeypointNetwork
+    card: dict[str, Any]
+    sha256: str
+    path: Path
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """Resolve a path, or the name of a model shipped with the package.
+
+    Looked for in: the folder in ``KGNPRO_MODELS``, the package's share folder of a ROS
+    installation, and ``models/`` beside the package.
+
+    Raises:
+        ModelError: If there is no such model; the message names the ones there are.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix == ".safetensors":
+        if path.is_file():
+            return path
+        raise ModelError(f"model file {path} does not exist")
+    folders = model_folders()
+    for folder in folders:
+        candidate = folder / f"{name_or_path}.safetensors"
+        if candidate.is_file():
+            return candidate
+    names = sorted({file.stem for folder in folders for file in folder.glob("*.safetensors")})
+    raise ModelError(
+        f"no model {str(name_or_path)!r}: give the path of a .safetensors file or one of "
+        f"{', '.join(names) or '(none shipped)'}"
+    )
+
+
+def model_folders() -> list[Path]:
+    """Folders that models are looked up in, those that exist."""
+    package = Path(__file__).resolve().parents[1]
+    folders = [Path(os.environ["KGNPRO_MODELS"])] if os.environ.get("KGNPRO_MODELS") else []
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    folders += [Path(prefix) / "share/kgnpro_ros/models" for prefix in prefixes if prefix]
+    folders += [package.parent / "models", package / "models"]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def save_model(network: KeypointNetwork, path: Path, card: dict[str, Any]) -> None:
+    """Write weights in half precision and the card, each in one step.
+
+    Args:
+        network: Its configuration goes into both files.
+        path: Ends in ``.safetensors``; the card gets the same name with ``.json``.
+        card: Where the model comes from: data, seeds, steps, hours, machine, results.
+    """
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in network.state_dict().items()
+    }
+    header = {"format": FORMAT, "version": FORMAT_VERSION, "network": asdict(network.config)}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"kgnpro": json.dumps(header)})
+    partial.replace(path)
+    text = json.dumps({**header, **card}, indent=2) + "\n"
+    partial.write_text(text)
+    partial.replace(path.with_suffix(".json"))
+
+
+def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
+    """Load a model file.
+
+    Raises:
+        ModelError: If it is missing, truncated, of another format, version or architecture.
+    """
+    path = find_model(name_or_path)
+    header, tensors = _read(path)
+    if header.get("format") != FORMAT or header.get("version") != FORMAT_VERSION:
+        raise ModelError(
+            f"{path} is {header.get('format')!r} version {header.get('version')!r}; this package "
+            f"reads {FORMAT!r} version {FORMAT_VERSION}"
+        )
+    try:
+        config = config_from_dict(NetworkConfig, header.get("network"), str(path))
+        network = KeypointNetwork(config)
+        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+    except (ConfigError, RuntimeError) as error:
+        raise ModelError(f"{path} does not fit this network: {error}") from error
+    broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise ModelError(f"{path} holds values that are not finite, in {broken[0]}")
+    card_path = path.with_suffix(".json")
+    try:
+        card = json.loads(card_path.read_text()) if card_path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model card {card_path} is not readable JSON: {error}") from error
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return LoadedModel(network.eval().to(device), card, digest, path)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            header = json.loads(metadata.get("kgnpro", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a readable safetensors model (truncated or another format): {error}"
+        ) from error
+    if not isinstance(header, dict):
+        raise ModelError(f"{path}: its header is no mapping")
+    return header, tensors

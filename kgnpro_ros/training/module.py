@@ -1,0 +1,105 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The Lightning module: one step, the optimiser and its schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from kgnpro_ros.config import NETWORK_PRESETS, TrainConfig, dump_config
+from kgnpro_ros.network.model import KeypointNetwork
+from kgnpro_ros.training.losses import map_losses
+from kgnpro_ros.training.samples import Batch
+
+
+class GraspModule(L.LightningModule):
+    """Trains a :class:`KeypointNetwork`.
+
+    Attributes:
+        skipped: Batches that were skipped because their loss was not finite.
+    """
+
+    def __init__(self, config: TrainConfig, card: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.config, self.card = config, card or {}
+        self.network = KeypointNetwork(NETWORK_PRESETS[config.network]).to(
+            memory_format=torch.channels_last
+        )
+        self.skipped = 0
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch; Lightning does not know our dataclass."""
+        return batch.to(device)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """All loss terms of a batch, see :func:`map_losses`."""
+        output = self.network(batch.color, batch.depth)
+        return map_losses(output, batch, self.config.loss)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Loss of one batch; None, which skips the step, when it is not finite."""
+        terms = self.losses(batch)
+        size = len(batch.color)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), batch_size=size, prog_bar=name == "loss")
+        if not torch.isfinite(terms["loss"]):
+            self.skipped += 1
+            broken = [name for name, value in terms.items() if not torch.isfinite(value)]
+            self.print(f"step {self.global_step}: skipped, not finite: {', '.join(broken)}")
+            return None
+        return terms["loss"]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient; drop it where it is not finite, so that weights stay usable."""
+        norm = nn.utils.clip_grad_norm_(self.parameters(), self.config.gradient_clip)
+        if not torch.isfinite(norm):
+            self.skipped += 1
+            optimizer.zero_grad()
+        self.log("train/skipped", float(self.skipped))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log all terms on held-out scenes (averaged weights)."""
+        for name, value in self.losses(batch).items():
+            self.log(f"val/{name}", value, batch_size=len(batch.color), prog_bar=name == "loss")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep with the weights what they were trained on."""
+        checkpoint["kgnpro_config"] = yaml.safe_load(dump_config(self.config))
+        checkpoint["kgnpro_card"] = {**self.card, "skipped_batches": self.skipped}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW, no decay on biases and norms, scheduled per step."""
+        decay = [p for p in self.parameters() if p.ndim > 1]
+        plain = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": decay, "weight_decay": self.config.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, self.config))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def learning_rate_factor(step: int, config: TrainConfig) -> float:
+    """Learning rate at a step relative to its maximum.
+
+    ``steps`` is the paper's: x0.1 after 2/3 and again after 5/6 of the run (epochs 200 and 250 of
+    300); ``cosine`` falls to 1 % at the end.
+    """
+    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    progress = min(1.0, step / config.max_steps)
+    if config.schedule == "steps":
+        return warmup * (1.0 if progress < 2 / 3 else 0.1 if progress < 5 / 6 else 0.01)
+    return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -1,0 +1,173 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training samples: random crops of stored images with their targets, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from kgnpro_ros.config import NETWORK_PRESETS, TrainConfig
+from kgnpro_ros.data.dataset import SceneDataset
+from kgnpro_ros.data.targets import STRIDE, Targets, make_targets
+from kgnpro_ros.exceptions import DatasetError
+from kgnpro_ros.geometry.se3 import invert
+from kgnpro_ros.training.augment import disturb_depth, jitter_color, random_affine, warp
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """One augmented crop: colour (3, S, S) uint8, depth (S, S) [m], its zoom and targets."""
+
+    color: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    scale: float
+    targets: Targets
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B crops; the labelled cells of all of them in one list of length L.
+
+    Attributes:
+        color: uint8, (B, 3, S, S).
+        depth: [m], NaN where missing, (B, S, S).
+        scale: Zoom of each crop, (B,).
+        heatmap: (B, C, h, w).
+        image_index: Image of each labelled cell, (L,).
+        cell_index: Flat index into (C, h, w), (L,).
+        weight, subpixel, offsets, width, depth_label: See
+            :class:`kgnpro_ros.data.targets.Targets`, (L, ...).
+    """
+
+    color: Tensor
+    depth: Tensor
+    scale: Tensor
+    heatmap: Tensor
+    image_index: Tensor
+    cell_index: Tensor
+    weight: Tensor
+    subpixel: Tensor
+    offsets: Tensor
+    width: Tensor
+    depth_label: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
+        return Batch(**moved)
+
+
+class CropDataset(Dataset[TrainingSample]):
+    """Random crops, addressed by a running number: sample n is the same on every machine.
+
+    Args:
+        datasets: Where images come from; each is chosen equally often.
+        scenes: Scene numbers to use, per data set.
+        config: Crop size, augmentation, labels, seed.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[SceneDataset],
+        scenes: Sequence[Sequence[int]],
+        config: TrainConfig,
+    ) -> None:
+        self.datasets, self.scenes, self.config = list(datasets), [list(s) for s in scenes], config
+        if not self.datasets or not all(self.scenes):
+            raise DatasetError("no training scenes: give at least one data set with enough scenes")
+        self.classes = NETWORK_PRESETS[config.network].orientation_classes
+
+    def __len__(self) -> int:
+        return self.config.max_steps * self.config.batch_size
+
+    def __getitem__(self, number: int) -> TrainingSample:
+        rng = np.random.default_rng((self.config.seed, number))
+        source = int(rng.integers(len(self.datasets)))
+        dataset, scenes = self.datasets[source], self.scenes[source]
+        scene = scenes[int(rng.integers(len(scenes)))]
+        view = int(rng.integers(dataset.views))
+        return self.crop(rng, dataset, scene, view)
+
+    def crop(
+        self, rng: np.random.Generator, dataset: SceneDataset, scene: int, view: int
+    ) -> TrainingSample:
+        """Load a view, crop it near one of its objects, and draw its targets."""
+        config = self.config
+        sample = dataset.load(scene * dataset.views + view)
+        labels = dataset.grasps(
+            scene, config.labels.rotation_samples, config.labels.translation_samples
+        )
+        T_camera_world = invert(sample.T_world_camera)
+        free = ~labels.colliding
+        T_camera_grasp = T_camera_world @ labels.T_world_grasp[free]
+        camera = sample.image.camera
+        middle = np.array([camera.width, camera.height]) / 2
+        if len(T_camera_grasp):
+            point = T_camera_grasp[int(rng.integers(len(T_camera_grasp))), :3, 3]
+            middle = camera.project(point)
+        affine, scale = random_affine(rng, middle, config.crop, config.augment)
+        color, depth = warp(sample.image.color, sample.image.depth, affine, config.crop)
+        side = config.crop // STRIDE
+        targets = make_targets(
+            T_camera_grasp, labels.widths[free], camera, affine, -T_camera_world[:3, 2],
+            (side, side), self.classes, config.labels,
+        )  # fmt: skip
+        return TrainingSample(
+            np.ascontiguousarray(jitter_color(rng, color, config.augment).transpose(2, 0, 1)),
+            disturb_depth(rng, depth, config.augment),
+            scale,
+            thin_out(rng, targets, config.labels.max_cells),
+        )
+
+
+def thin_out(rng: np.random.Generator, targets: Targets, most: int) -> Targets:
+    """Keep at most ``most`` labelled cells, chosen at random; the heat map stays."""
+    if len(targets.index) <= most:
+        return targets
+    keep = rng.choice(len(targets.index), most, replace=False)
+    chosen = {f.name: getattr(targets, f.name) for f in fields(targets)}
+    return Targets(**{k: v if k == "heatmap" else v[keep] for k, v in chosen.items()})
+
+
+def collate(samples: Sequence[TrainingSample]) -> Batch:
+    """Stack crops; labelled cells are joined, with the number of their image."""
+
+    def join(name: str) -> Tensor:
+        return torch.from_numpy(np.concatenate([getattr(s.targets, name) for s in samples]))
+
+    counts = [len(s.targets.index) for s in samples]
+    return Batch(
+        color=torch.from_numpy(np.stack([s.color for s in samples])),
+        depth=torch.from_numpy(np.stack([s.depth for s in samples])),
+        scale=torch.tensor([s.scale for s in samples], dtype=torch.float32),
+        heatmap=torch.from_numpy(np.stack([s.targets.heatmap for s in samples])),
+        image_index=torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)),
+        cell_index=join("index"),
+        weight=join("weight"),
+        subpixel=join("subpixel"),
+        offsets=join("offsets"),
+        width=join("width"),
+        depth_label=join("depth"),
+    )
+
+
+class ResumableSampler(Sampler[int]):
+    """Running sample numbers of one process, starting after those already used."""
+
+    def __init__(self, start: int, end: int, rank: int = 0, world_size: int = 1) -> None:
+        self.start, self.end, self.rank, self.world_size = start, end, rank, world_size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start + self.rank, self.end, self.world_size))
+
+    def __len__(self) -> int:
+        return max(0, (self.end - self.start - self.rank) // self.world_size)
