@@ -1,0 +1,181 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A MuJoCo model of shapes on a table, for settling and for rendering.
+
+Geom groups: 0 is what cameras see, 3 what collides. MuJoCo collides a mesh by its convex hull, so a
+hollow object collides with other objects by its convex pieces; with the table by the full cylinder
+or sphere, which is smooth, so that a lying tube does not rock on facets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from kgnpro_ros.data.shapes import Shape
+
+FloatArray = NDArray[np.float64]
+
+#: Collision bits: objects against each other, and objects against the table.
+_OBJECTS, _TABLE = 1, 2
+_FRICTION = (0.8, 0.01, 0.002)
+_DENSITY = 500.0
+_SEGMENTS = 16
+_GROW = 1.0 / np.cos(np.pi / _SEGMENTS)
+VISUAL_GROUP, COLLISION_GROUP = 0, 3
+
+
+@dataclass(frozen=True)
+class Surface:
+    """How a surface looks.
+
+    Attributes:
+        rgb: Base colour, 0 to 1.
+        texture: RGB image that multiplies it, uint8 (H, H, 3), or None.
+        specular, shininess: Highlights, 0 to 1.
+        repeat: Repetitions of the texture.
+    """
+
+    rgb: tuple[float, float, float]
+    texture: NDArray[np.uint8] | None = None
+    specular: float = 0.0
+    shininess: float = 0.0
+    repeat: float = 1.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table: half sizes [m] of its box and its surface; its top is z = 0."""
+
+    half_size: tuple[float, float, float] = (0.5, 0.5, 0.02)
+    surface: Surface = field(default_factory=lambda: Surface((0.5, 0.5, 0.5)))
+
+
+def object_name(index: int) -> str:
+    """Name of the body of an object."""
+    return f"object_{index}"
+
+
+def build_model(
+    shapes: Sequence[Shape],
+    surfaces: Sequence[Surface],
+    table: Table,
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    physics: bool = True,
+) -> mujoco.MjModel:
+    """Compile the model; object k is the body :func:`object_name` (k) with a free joint."""
+    spec = mujoco.MjSpec()
+    spec.option.timestep = 0.002
+    spec.visual.quality.offsamples = 0
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
+    spec.visual.quality.numslices, spec.visual.quality.numstacks = 64, 32
+    spec.visual.quality.numquads = 16
+    spec.visual.headlight.active = 0
+    spec.stat.extent, spec.stat.center = 1.0, (0.0, 0.0, 0.0)
+    spec.add_texture(
+        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT, rgb1=background, rgb2=background,
+        width=8, height=48,
+    )  # fmt: skip
+    _add_table(spec, table)
+    for index, (shape, surface) in enumerate(zip(shapes, surfaces, strict=True)):
+        body = spec.worldbody.add_body(name=object_name(index), pos=(10.0 + index, 0, 1))
+        body.add_freejoint()
+        material = _add_material(spec, f"material_{index}", surface)
+        _add_visual(spec, body, index, shape, material)
+        if physics:
+            _add_collision(spec, body, index, shape)
+        else:
+            body.explicitinertial = True
+            body.mass, body.inertia = 1.0, (1.0, 1.0, 1.0)
+    return spec.compile()
+
+
+def _add_material(spec: mujoco.MjSpec, name: str, surface: Surface) -> str:
+    material = spec.add_material(
+        name=name, rgba=(*surface.rgb, 1.0), specular=surface.specular,
+        shininess=surface.shininess, texrepeat=(surface.repeat, surface.repeat),
+    )  # fmt: skip
+    if surface.texture is not None:
+        size = surface.texture.shape[0]
+        spec.add_texture(
+            name=f"{name}_texture", type=mujoco.mjtTexture.mjTEXTURE_2D, width=size, height=size,
+            nchannel=3, data=np.ascontiguousarray(surface.texture).tobytes(),
+        )  # fmt: skip
+        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"{name}_texture"
+    return name
+
+
+def _add_table(spec: mujoco.MjSpec, table: Table) -> None:
+    material = _add_material(spec, "table", table.surface)
+    spec.worldbody.add_geom(
+        name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=table.half_size,
+        pos=(0, 0, -table.half_size[2]), material=material, contype=0, conaffinity=0,
+        group=VISUAL_GROUP,
+    )  # fmt: skip
+    spec.worldbody.add_geom(
+        name="table_plane", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 1), contype=0,
+        conaffinity=_TABLE, group=COLLISION_GROUP, condim=6, friction=_FRICTION,
+    )  # fmt: skip
+
+
+def _add_visual(
+    spec: mujoco.MjSpec, body: mujoco.MjsBody, index: int, shape: Shape, material: str
+) -> None:
+    common = {
+        "material": material, "contype": 0, "conaffinity": 0, "group": VISUAL_GROUP, "mass": 0.0
+    }  # fmt: skip
+    if shape.kind == "cuboid":
+        half = np.asarray(shape.dimensions) / 2
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=half, **common)
+    elif shape.kind == "sphere":
+        size = (shape.outer_radius, 0, 0)
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size, **common)
+    else:
+        vertices, triangles = shape.visual_mesh()
+        name = f"visual_{index}"
+        spec.add_mesh(
+            name=name, uservert=vertices.ravel(), userface=triangles.ravel(),
+            inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL, maxhullvert=16,
+        )  # fmt: skip
+        # Compilation moves a mesh to its centre of mass; MuJoCo moves the geom back.
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, **common)
+
+
+def _add_collision(spec: mujoco.MjSpec, body: mujoco.MjsBody, index: int, shape: Shape) -> None:
+    contact = {"condim": 6, "friction": _FRICTION, "group": COLLISION_GROUP}
+    both = {"contype": _OBJECTS | _TABLE, "conaffinity": _OBJECTS, "density": _DENSITY}
+    radius, half = shape.outer_radius, shape.height / 2
+    if shape.kind == "cuboid":
+        size = np.asarray(shape.dimensions) / 2
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=size, **both, **contact)
+        return
+    if shape.kind == "sphere":
+        size = (radius, 0, 0)
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size, **both, **contact)
+        return
+    if shape.inner_radius == 0.0:
+        size = (radius, half, 0)
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=size, **both, **contact)
+        return
+    table_only = {"contype": _TABLE, "conaffinity": 0, "mass": 0.0}
+    if shape.kind == "semi_sphere":
+        size = (radius, 0, 0)
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size, **table_only, **contact)
+    else:
+        size = (radius, half, 0)
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=size, **table_only, **contact)
+    # Circumscribed, so that a gap between pieces is a gap between the true round surfaces.
+    grow = np.array([_GROW, _GROW, _GROW if shape.kind == "semi_sphere" else 1.0])
+    for number, piece in enumerate(shape.convex_pieces(_SEGMENTS) * grow):
+        name = f"piece_{index}_{number}"
+        vertices = np.unique(piece.round(9), axis=0)
+        spec.add_mesh(name=name, uservert=vertices.ravel())
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, contype=_OBJECTS,
+            conaffinity=_OBJECTS, density=_DENSITY, **contact,
+        )  # fmt: skip

@@ -1,0 +1,46 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The layout of a data set on disk, shared by writer and reader.
+
+::
+
+    manifest.json                     format, version, seed, mode, look, views, counts
+    scenes/00000/color_{view}.png     RGB, 8 bit
+    scenes/00000/depth_{view}.png     z-depth, 16 bit, 1e-4 m, 0 = nothing measured
+    scenes/00000/mask_{view}.png      instance ids, 8 bit: 0 background, k + 1 = object k
+    scenes/00000/scene.json           camera, camera poses, objects
+    scenes/00000/collisions.npz       collision flags of the grasps at two sampling densities
+
+A scene folder appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FORMAT, VERSION = "kgnpro_scenes", 1
+#: Metres per unit of the depth images.
+DEPTH_SCALE = 1e-4
+
+#: (rotation samples, translation samples, distinct) whose collision flags are stored: dense ones
+#: for training, and the evaluation protocol's.
+STORED_SAMPLINGS = ((72, 20, True), (30, 10, False))
+
+
+def sampling_key(rotation_samples: int, translation_samples: int, distinct: bool) -> str:
+    """Name of an array in ``collisions.npz``."""
+    return f"r{rotation_samples}_t{translation_samples}_{'distinct' if distinct else 'doubled'}"
+
+
+def scene_folder(root: Path, index: int) -> Path:
+    """Folder of a scene."""
+    return root / "scenes" / f"{index:05d}"
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file that is never seen half-written."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(data, indent=1) + "\n")
+    partial.replace(path)
