@@ -1,0 +1,116 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""One subscribed topic: how fast it comes, and why it does not come."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+
+RATE_WINDOW = 30
+
+
+class InputTopic:
+    """A subscription that knows its rate and can explain its silence.
+
+    Args:
+        node: Subscribes.
+        name: What people call it, for messages ("colour image").
+        topic: Relative name, so that users can remap it.
+        message_type: Of the messages.
+        expected: What the content has to be, for messages.
+        qos: Quality of service of the subscription.
+        callback: Gets each message.
+        group: Callback group of the subscription.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        topic: str,
+        message_type: type,
+        expected: str,
+        qos: QoSProfile,
+        callback: Callable[[Any], None],
+        group: CallbackGroup,
+    ) -> None:
+        self.name = name
+        self.count = 0
+        self.last_stamp: float | None = None
+        self._node = node
+        self._type = message_type
+        self._expected = expected
+        self._qos = qos
+        self._callback = callback
+        self._times: deque[float] = deque(maxlen=RATE_WINDOW)
+        self._subscription = node.create_subscription(
+            message_type, topic, self._on_message, qos, callback_group=group
+        )
+
+    @property
+    def topic(self) -> str:
+        """Name after remapping."""
+        name: str = self._subscription.topic_name
+        return name
+
+    @property
+    def age(self) -> float:
+        """Time since the last message arrived [s]; infinite before the first."""
+        return time.monotonic() - self._times[-1] if self._times else float("inf")
+
+    @property
+    def rate(self) -> float:
+        """Messages per second over the last ones [Hz]; 0 when they stopped."""
+        times = list(self._times)
+        if len(times) < 2:
+            return 0.0
+        elapsed = times[-1] - times[0]
+        silent = time.monotonic() - times[-1] > 3.0 * elapsed / (len(times) - 1) + 1.0
+        return 0.0 if silent or elapsed <= 0 else (len(times) - 1) / elapsed
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_message(self, message: Any) -> None:
+        self.count += 1
+        self._times.append(time.monotonic())
+        self._callback(message)
+
+    def explain_silence(self) -> str:
+        """Why nothing arrives, from what the graph shows."""
+        kind = type_name(self._type)
+        intro = f"no {self.name} on {self.topic} ({kind}, {self._expected}; we subscribe "
+        intro += f"{self._qos.reliability.name.lower()})"
+        if self.count:
+            intro += f" for {self.age:.1f} s"
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        if not publishers:
+            gone = "its publisher is gone" if self.count else "nobody publishes it"
+            return f"{intro}: {gone}; start the camera, or remap the topic"
+        for publisher in publishers:
+            who = f"node {publisher.node_name}"
+            if publisher.topic_type != kind:
+                return f"{intro}: {who} publishes {publisher.topic_type} there; expected {kind}"
+            verdict, why = qos_check_compatible(publisher.qos_profile, self._qos)
+            if verdict == QoSCompatibility.ERROR:
+                return f"{intro}: {who} has incompatible quality of service: {why} {self._hint()}"
+        return f"{intro}: {publishers[0].node_name} is there but sends nothing"
+
+    def _hint(self) -> str:
+        if self._qos.reliability == ReliabilityPolicy.RELIABLE:
+            return "Set the parameter reliability: best_effort"
+        return ""
+
+
+def type_name(message_type: type) -> str:
+    """Name of an interface type as the graph has it, such as ``sensor_msgs/msg/Image``."""
+    package, kind = message_type.__module__.split(".")[:2]
+    return f"{package}/{kind}/{message_type.__name__}"

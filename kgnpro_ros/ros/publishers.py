@@ -1,0 +1,53 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the detector publishes: poses, candidates, markers, and a picture when someone looks."""
+
+from __future__ import annotations
+
+from geometry_msgs.msg import PoseArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import MarkerArray
+
+from kgnpro_ros.msg import GraspCandidateArray
+from kgnpro_ros.ros.conversions import (
+    grasps_to_candidates,
+    grasps_to_pose_array,
+    image_to_message,
+)
+from kgnpro_ros.ros.markers import grasps_to_markers
+from kgnpro_ros.ros.processing import Detection
+
+draw_grasps = None
+
+#: Never latched: who comes late must not act on a scene that is gone.
+OUTPUT_QOS = QoSProfile(
+    depth=5, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
+)
+
+
+class GraspPublishers:
+    """Managed publishers of a lifecycle node; silent unless it is active."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        def publisher(message_type: type, name: str):  # noqa: ANN202
+            return node.create_lifecycle_publisher(message_type, f"~/{name}", OUTPUT_QOS)
+
+        self._poses = publisher(PoseArray, "grasps")
+        self._candidates = publisher(GraspCandidateArray, "candidates")
+        self._markers = publisher(MarkerArray, "markers")
+        self._picture = publisher(Image, "debug_image")
+
+    def publish(self, detection: Detection) -> None:
+        """Publish one result; without grasps the arrays are empty."""
+        grasps, stamp = detection.grasps, detection.header.stamp
+        self._poses.publish(grasps_to_pose_array(grasps, stamp))
+        self._candidates.publish(
+            grasps_to_candidates(grasps, detection.gripper, stamp, detection.instances)
+        )
+        if self._markers.get_subscription_count():
+            self._markers.publish(grasps_to_markers(grasps, detection.gripper, stamp))
+        if self._picture.get_subscription_count():
+            picture = draw_grasps(detection.image, detection.camera_grasps, detection.gripper)
+            self._picture.publish(image_to_message(picture, "rgb8", detection.header))

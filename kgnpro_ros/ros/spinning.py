@@ -1,0 +1,50 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Start a node, spin it, and leave cleanly on SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from kgnpro_ros.exceptions import KGNProError
+
+
+def run_node(
+    make_node: Callable[[], Node],
+    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+    args: Sequence[str] | None = None,
+) -> int:
+    """Spin one node until the process is told to end.
+
+    Args:
+        make_node: Makes the node; it may have a method ``close``.
+        make_executor: Makes what spins it.
+        args: Command line; None is that of the process.
+
+    Returns:
+        Exit code: 0 after a signal, 2 when the node could not start.
+    """
+    rclpy.init(args=list(args) if args is not None else None)
+    node = None
+    try:
+        node = make_node()
+        executor = make_executor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except KGNProError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            if hasattr(node, "close"):
+                node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

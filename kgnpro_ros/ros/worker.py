@@ -1,0 +1,129 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one thread that runs the network: continuous detection and service requests in turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from rclpy.clock import Clock
+
+from kgnpro_ros.config import DetectorConfig, NodeConfig
+from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.ros.frame_source import Frame, FrameSource
+from kgnpro_ros.ros.problems import ProblemLog
+from kgnpro_ros.ros.processing import (
+    Detection,
+    Detector,
+    DetectorFactory,
+    Query,
+    check_age,
+    process,
+)
+from kgnpro_ros.ros.transforms import TransformSource
+
+LATENCY_WINDOW = 100
+
+
+class DetectionWorker:
+    """Runs detections one after the other, always on the newest frame.
+
+    At most one continuous detection is queued, so a service request waits for at most one other.
+
+    Args:
+        factory: Makes the detector.
+        config: Of the detector.
+        transforms: Source of transforms into the target frame.
+        clock: Of the node.
+        problems: Where errors of continuous detection are reported.
+        publish: Gets each detection, in the thread of the worker.
+
+    Raises:
+        KGNProError: If the detector cannot be made.
+    """
+
+    def __init__(
+        self,
+        factory: DetectorFactory,
+        config: DetectorConfig,
+        transforms: TransformSource,
+        clock: Clock,
+        problems: ProblemLog,
+        publish: Callable[[Detection], None],
+    ) -> None:
+        self._factory = factory
+        self._config = config
+        self._transforms = transforms
+        self._clock = clock
+        self._problems = problems
+        self._publish = publish
+        self._lock = threading.Lock()
+        self._scheduled = False
+        self._next_start = 0.0
+        self._last_number = 0
+        self.latencies: deque[float] = deque(maxlen=LATENCY_WINDOW)
+        self.detections = 0
+        self.last_count = 0
+        self.detector: Detector = factory(config)
+        self._built_for = config
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detection")
+
+    def reconfigure(self, config: DetectorConfig) -> None:
+        """Use other settings from the next detection on."""
+        self._config = config
+
+    def submit(self, frame: Frame, query: Query, node_config: NodeConfig) -> Future[Detection]:
+        """Queue one frame for a service request."""
+        return self._pool.submit(self._detect, frame, query, node_config)
+
+    def offer(self, source: FrameSource, node_config: NodeConfig) -> None:
+        """Queue a detection in the newest frame unless one is queued or it is too early."""
+        now = time.monotonic()
+        with self._lock:
+            if self._scheduled or now < self._next_start:
+                return
+            self._scheduled = True
+            if node_config.max_rate > 0:
+                self._next_start = now + 1.0 / node_config.max_rate
+        try:
+            self._pool.submit(self._detect_newest, source, node_config)
+        except RuntimeError:  # the pool was shut down while a frame came in
+            return
+
+    def close(self) -> None:
+        """Drop what is queued; a detection that runs is finished."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _detect_newest(self, source: FrameSource, node_config: NodeConfig) -> None:
+        with self._lock:
+            self._scheduled = False
+        frame = source.newest()
+        if frame is None:
+            return
+        try:
+            self._detect(frame, Query(), node_config)
+        except KGNProError as error:
+            self._problems.report(str(error))
+        except Exception:
+            # A defect of ours must not end the node: it would look like an empty scene.
+            self._problems.report(f"detection failed unexpectedly:\n{traceback.format_exc()}")
+        else:
+            self._problems.resolved("frames are usable again; grasps are being published")
+
+    def _detect(self, frame: Frame, query: Query, node_config: NodeConfig) -> Detection:
+        check_age(frame, self._clock, node_config.max_age)
+        if self._built_for != self._config:
+            config = self._config
+            self.detector = self._factory(config)
+            self._built_for = config
+        detection = process(frame, query, self.detector, node_config, self._transforms)
+        self.latencies.append(detection.milliseconds)
+        self.detections += 1
+        self.last_count = len(detection.grasps)
+        self._publish(detection)
+        return detection
