@@ -58,6 +58,7 @@ class NetworkConfig:
         color_mean, color_std: Standardisation of RGB / 255.
         depth_mean, depth_std: Standardisation of depth [m]; missing depth becomes 0 after it.
         depth_range: Depth beyond this interval [m] counts as missing.
+        focal_length: Focal length [px] of the training images; others are resized to it.
     """
 
     preset: str = "full"
@@ -76,6 +77,7 @@ class NetworkConfig:
     depth_mean: float = 0.75
     depth_std: float = 0.2
     depth_range: tuple[float, float] = (0.2, 2.5)
+    focal_length: float = 616.3
 
     def __post_init__(self) -> None:
         sizes = (*self.stem_channels, *self.level_channels, self.head_channels)
@@ -172,7 +174,7 @@ class PnPConfig:
     depth_delta: float = _ranged(3.0, 0.001, 1000000.0)
     use_depth: bool = True
     choose_mode: bool = True
-    mode_gap: float = _ranged(3.0, 0.001, 1000000.0)
+    mode_gap: float = _ranged(5.0, 0.001, 1000000.0)
     max_reprojection_error: float = _ranged(20.0, 0.01, 10000.0)
     min_depth: float = _ranged(0.01, 0.001, 10.0)
 
@@ -243,10 +245,10 @@ class FilterConfig:
     opening_steps: tuple[float, ...] = (0.01, 0.02)
     collision: bool = True
     cloud_stride: int = _ranged(2, 1, 16)
-    max_incidence: float = _ranged(82.0, 1.0, 90.0)
+    max_incidence: float = _ranged(80.0, 1.0, 90.0)
     min_points_between: int = _ranged(5, 0, 1000000)
     min_depth_between: float = _ranged(0.003, 0.0, 0.1)
-    max_missing_between: float = _ranged(0.8, 0.01, 1.0)
+    max_missing_between: float = _ranged(1.0, 0.01, 1.0)
     max_points_hit: int = _ranged(3, 0, 1000000)
     approach_distance: float = _ranged(0.0, 0.0, 0.5)
     table_clearance: float = _ranged(0.006, 0.0, 0.1)
@@ -528,6 +530,7 @@ class TrainConfig:
     Attributes:
         network: Name of a network preset.
         crop: Side of the square training crop [px], a multiple of 32.
+        crops_per_image: Successive crops of one image, which is read once.
         batch_size, workers: Per device.
         max_steps: Optimiser steps.
         learning_rate, weight_decay: AdamW.
@@ -544,9 +547,10 @@ class TrainConfig:
 
     network: str = "lite"
     crop: int = 256
-    batch_size: int = 16
+    crops_per_image: int = 2
+    batch_size: int = 8
     workers: int = 1
-    max_steps: int = 20000
+    max_steps: int = 5500
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     schedule: Literal["cosine", "steps"] = "cosine"
@@ -554,8 +558,8 @@ class TrainConfig:
     gradient_clip: float = 5.0
     ema_decay: float = 0.998
     checkpoint_minutes: float = 5.0
-    validation_scenes: int = 20
-    validation_interval: int = 250
+    validation_scenes: int = 10
+    validation_interval: int = 500
     seed: int = 0
     precision: str = "auto"
     devices: int | str = "auto"

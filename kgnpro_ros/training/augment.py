@@ -68,7 +68,7 @@ def jitter_color(rng: np.random.Generator, color: Color, config: AugmentConfig) 
     image = image * gains.astype(np.float32) + np.float32(offset)
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2)).astype(np.float32)
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         sigma = rng.uniform(1, 8)
         image = image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
     return np.clip(image, 0, 255).astype(np.uint8)

@@ -29,9 +29,8 @@ class GraspModule(L.LightningModule):
     def __init__(self, config: TrainConfig, card: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.config, self.card = config, card or {}
-        self.network = KeypointNetwork(NETWORK_PRESETS[config.network]).to(
-            memory_format=torch.channels_last
-        )
+        network = KeypointNetwork(NETWORK_PRESETS[config.network])
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.skipped = 0
 
     def transfer_batch_to_device(
@@ -76,7 +75,7 @@ class GraspModule(L.LightningModule):
         checkpoint["kgnpro_config"] = yaml.safe_load(dump_config(self.config))
         checkpoint["kgnpro_card"] = {**self.card, "skipped_batches": self.skipped}
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW, no decay on biases and norms, scheduled per step."""
         decay = [p for p in self.parameters() if p.ndim > 1]
         plain = [p for p in self.parameters() if p.ndim <= 1]

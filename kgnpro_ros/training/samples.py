@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from kgnpro_ros.config import NETWORK_PRESETS, TrainConfig
-from kgnpro_ros.data.dataset import SceneDataset
+from kgnpro_ros.data.dataset import Sample, SceneDataset
+from kgnpro_ros.data.labels import GraspLabels
 from kgnpro_ros.data.targets import STRIDE, Targets, make_targets
 from kgnpro_ros.exceptions import DatasetError
 from kgnpro_ros.geometry.se3 import invert
@@ -66,12 +69,12 @@ class Batch:
         return Batch(**moved)
 
 
-class CropDataset(Dataset[TrainingSample]):
+class CropDataset(Dataset[Any]):
     """Random crops, addressed by a running number: sample n is the same on every machine.
 
     Args:
         datasets: Where images come from; each is chosen equally often.
-        scenes: Scene numbers to use, per data set.
+        scenes: Which scenes to use, per data set: positions, not names.
         config: Crop size, augmentation, labels, seed.
     """
 
@@ -85,30 +88,40 @@ class CropDataset(Dataset[TrainingSample]):
         if not self.datasets or not all(self.scenes):
             raise DatasetError("no training scenes: give at least one data set with enough scenes")
         self.classes = NETWORK_PRESETS[config.network].orientation_classes
+        # Crops of one image follow each other, and reading it costs as much as cropping it.
+        self._load = lru_cache(maxsize=2)(self._load_image)
+        self._labels = lru_cache(maxsize=None)(self._load_labels)
 
     def __len__(self) -> int:
         return self.config.max_steps * self.config.batch_size
 
     def __getitem__(self, number: int) -> TrainingSample:
-        rng = np.random.default_rng((self.config.seed, number))
+        config = self.config
+        rng = np.random.default_rng((config.seed, number // config.crops_per_image))
         source = int(rng.integers(len(self.datasets)))
-        dataset, scenes = self.datasets[source], self.scenes[source]
-        scene = scenes[int(rng.integers(len(scenes)))]
-        view = int(rng.integers(dataset.views))
-        return self.crop(rng, dataset, scene, view)
+        scene = self.scenes[source][int(rng.integers(len(self.scenes[source])))]
+        view = int(rng.integers(self.datasets[source].views))
+        return self.crop(np.random.default_rng((config.seed, number, 1)), source, scene, view)
+
+    def _load_image(self, source: int, scene: int, view: int) -> Sample:
+        dataset = self.datasets[source]
+        return dataset.load(scene * dataset.views + view)
+
+    def _load_labels(self, source: int, scene: int) -> GraspLabels:
+        dataset, labels = self.datasets[source], self.config.labels
+        return dataset.grasp_labels(
+            scene * dataset.views, labels.rotation_samples, labels.translation_samples,
+            distinct=True,
+        ).free  # fmt: skip
 
     def crop(
-        self, rng: np.random.Generator, dataset: SceneDataset, scene: int, view: int
+        self, rng: np.random.Generator, source: int, scene: int, view: int
     ) -> TrainingSample:
         """Load a view, crop it near one of its objects, and draw its targets."""
         config = self.config
-        sample = dataset.load(scene * dataset.views + view)
-        labels = dataset.grasps(
-            scene, config.labels.rotation_samples, config.labels.translation_samples
-        )
+        sample, labels = self._load(source, scene, view), self._labels(source, scene)
         T_camera_world = invert(sample.T_world_camera)
-        free = ~labels.colliding
-        T_camera_grasp = T_camera_world @ labels.T_world_grasp[free]
+        T_camera_grasp = T_camera_world @ labels.T_world_grasp
         camera = sample.image.camera
         middle = np.array([camera.width, camera.height]) / 2
         if len(T_camera_grasp):
@@ -118,7 +131,7 @@ class CropDataset(Dataset[TrainingSample]):
         color, depth = warp(sample.image.color, sample.image.depth, affine, config.crop)
         side = config.crop // STRIDE
         targets = make_targets(
-            T_camera_grasp, labels.widths[free], camera, affine, -T_camera_world[:3, 2],
+            T_camera_grasp, labels.widths, camera, affine, -T_camera_world[:3, 2],
             (side, side), self.classes, config.labels,
         )  # fmt: skip
         return TrainingSample(

@@ -30,7 +30,7 @@ CHECKPOINT = "last.ckpt"
 
 #: Sample numbers of validation crops start here, so that they never meet those of training.
 VALIDATION_OFFSET = 10**9
-VALIDATION_BATCHES = 12
+VALIDATION_BATCHES = 8
 
 
 class Checkpointer(L.Callback):
@@ -94,7 +94,7 @@ def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = F
     checkpoint = out / CHECKPOINT
     start = _start_step(checkpoint, config, resume)
     L.seed_everything(config.seed + start, workers=True)
-    datasets = [SceneDataset(folder) for folder in data]
+    datasets = [SceneDataset(folder, allow_incomplete=True) for folder in data]
     train_scenes, val_scenes = split_scenes(datasets, config.validation_scenes)
     (out / "config.yaml").write_text(dump_config(config))
     card = describe_run(config, datasets, train_scenes)
@@ -133,7 +133,7 @@ def split_scenes(
     """
     train_scenes, val_scenes = [], []
     for dataset in datasets:
-        count = dataset.scene_count
+        count = len(dataset.scene_numbers)
         if count <= held_out:
             raise DatasetError(
                 f"{dataset.path} has {count} scenes, and {held_out} are held out for validation; "
@@ -175,7 +175,7 @@ def describe_run(
         "training": asdict(config),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}"
         + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 

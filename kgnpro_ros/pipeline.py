@@ -1,0 +1,267 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""From an RGB-D image to ranked grasps: network, decoding, PnP, filters, ranking."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from kgnpro_ros.config import DetectorConfig
+from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.execution.filters import accepted, filter_grasps
+from kgnpro_ros.execution.ranking import rank_grasps
+from kgnpro_ros.geometry import canonical_keypoints, load_gripper
+from kgnpro_ros.network.decode import decode
+from kgnpro_ros.network.model import STRIDE, NetworkOutput
+from kgnpro_ros.network.weights import load_model
+from kgnpro_ros.pnp.solver import solve_pnp
+from kgnpro_ros.types import GraspBatch, GraspStatus, KeypointBatch, PnPResult, RGBDImage
+
+#: Frame of the detector's grasps: x right, y down, z forward.
+CAMERA_FRAME = "camera"
+
+#: Focal lengths within this factor of the network's are not worth a resize.
+FOCAL_TOLERANCE = 0.05
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """All that one pass over an image produced; for evaluation and debugging.
+
+    Attributes:
+        grasps: Accepted grasps in the camera frame, best first.
+        candidates: Decoded candidates, before PnP.
+        solutions: PnP results of the candidates in ``solved``.
+        solved: Indices of the candidates that went into PnP, int64, shape (B,).
+        timings: Duration of each stage [ms].
+    """
+
+    grasps: GraspBatch
+    candidates: KeypointBatch
+    solutions: PnPResult
+    solved: Tensor
+    timings: dict[str, float]
+
+
+class GraspDetector:
+    """Detects grasps in RGB-D images.
+
+    Args:
+        config: Model, device, gripper, thresholds.
+
+    Raises:
+        ModelError: If the model cannot be loaded.
+        ConfigError: If the device or gripper does not exist.
+    """
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        self.config = config or DetectorConfig()
+        self.device = choose_device(self.config.device)
+        self.gripper = load_gripper(self.config.gripper)
+        model = load_model(self.config.model, self.device)
+        self.network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.card, self.model_sha256, self.model_path = model.card, model.sha256, model.path
+        self.last_timings: dict[str, float] = {}
+        self._object_points = torch.from_numpy(canonical_keypoints()).float().to(self.device)
+
+    def detect(
+        self,
+        image: RGBDImage,
+        *,
+        max_grasps: int | None = None,
+        min_score: float | None = None,
+        T_workspace_camera: ArrayLike | None = None,
+    ) -> GraspBatch:
+        """Find grasps in an image.
+
+        Args:
+            image: Colour and depth of one camera; lens distortion is removed first, so keypoints
+                are those of the undistorted image.
+            max_grasps: Most grasps returned; the configuration's when None.
+            min_score: Least heat-map score; the configuration's when None.
+            T_workspace_camera: Camera in the frame of the workspace box, shape (4, 4).
+
+        Returns:
+            Grasps in the camera frame, best first, with counts of the rejected candidates.
+        """
+        detection = self.run(image, max_grasps, min_score, T_workspace_camera)
+        return detection.grasps
+
+    def run(
+        self,
+        image: RGBDImage,
+        max_grasps: int | None = None,
+        min_score: float | None = None,
+        T_workspace_camera: ArrayLike | None = None,
+    ) -> Detection:
+        """As :meth:`detect`, with everything on the way; the arguments are the same."""
+        clock = _Stopwatch()
+        decoding, filters = self.config.decode, self.config.filters
+        if min_score is not None:
+            decoding = replace(decoding, score_threshold=min_score)
+        if max_grasps is not None:
+            filters = replace(filters, max_grasps=max_grasps)
+        image = image.undistorted()
+        with torch.inference_mode():
+            output, scale = self.infer(image)
+            clock.lap("network")
+            candidates = _on_cpu(decode(output, decoding, scale))
+            clock.lap("decode")
+        solved, solutions = self.solve(candidates, image)
+        clock.lap("pnp")
+        grasps = self.to_grasps(candidates, solved, solutions)
+        grasps = rank_grasps(grasps, self.config.ranking)
+        grasps = accepted(
+            filter_grasps(
+                grasps, image, self.gripper, filters, T_workspace_camera=T_workspace_camera
+            )
+        )
+        clock.lap("filters")
+        self.last_timings = clock.timings
+        return Detection(grasps, candidates, solutions, solved, clock.timings)
+
+    def infer(self, image: RGBDImage) -> tuple[NetworkOutput, float]:
+        """Run the network on an undistorted image.
+
+        Returns:
+            Its maps, and the network pixels per image pixel: images of cameras with another focal
+            length are resized, since apparent size is part of what the network learnt.
+        """
+        color, depth, scale = self._prepare(image)
+        color_tensor = torch.from_numpy(color).to(self.device).permute(2, 0, 1)[None]
+        depth_tensor = torch.from_numpy(depth).to(self.device)[None]
+        output: NetworkOutput = self.network(color_tensor, depth_tensor)
+        return output, scale
+
+    def _prepare(self, image: RGBDImage) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
+        """Resize to the network's focal length, and pad sides to multiples of the stride."""
+        color, depth, camera = image.color, image.depth, image.camera
+        scale = self.network.config.focal_length / float(np.sqrt(camera.fx * camera.fy))
+        if abs(scale - 1.0) <= FOCAL_TOLERANCE:
+            scale = 1.0
+        else:
+            size = (max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+            shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            color = cv2.resize(color, size, interpolation=shrink).astype(np.uint8, copy=False)
+            depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
+        bottom, right = -color.shape[0] % STRIDE, -color.shape[1] % STRIDE
+        if bottom or right:
+            color = np.pad(color, ((0, bottom), (0, right), (0, 0)))
+            depth = np.pad(depth, ((0, bottom), (0, right)), constant_values=np.nan)
+        return np.ascontiguousarray(color), np.ascontiguousarray(depth), scale
+
+    def solve(self, candidates: KeypointBatch, image: RGBDImage) -> tuple[Tensor, PnPResult]:
+        """Solve PnP for the candidates whose status is OK, all at once.
+
+        Returns:
+            Their indices, shape (B,), and the poses.
+        """
+        chosen = torch.nonzero(candidates.status == int(GraspStatus.OK))[:, 0]
+        keypoints = candidates.keypoints[chosen]
+        return chosen, solve_pnp(
+            keypoints,
+            candidates.weights[chosen],
+            torch.from_numpy(image.camera.matrix).float(),
+            self._object_points.cpu(),
+            self.config.pnp,
+            center_depth=candidates.center_depth[chosen],
+            depth_weight=candidates.depth_weight[chosen],
+            tip_depth=_depth_at(image, keypoints[:, :2]),
+        )
+
+    def to_grasps(
+        self, candidates: KeypointBatch, solved: Tensor, solutions: PnPResult
+    ) -> GraspBatch:
+        """Grasps of the solved candidates; those without a pose are counted as rejected."""
+        status = candidates.status.clone()
+        status[solved] = solutions.status
+        bad = solutions.reprojection_error > self.config.pnp.max_reprojection_error
+        high = int(GraspStatus.HIGH_REPROJECTION_ERROR)
+        status[solved] = torch.where(
+            bad & (solutions.status == 0), torch.full_like(solutions.status, high), status[solved]
+        )
+        values, counts = torch.unique(status, return_counts=True)
+        rejected = {
+            GraspStatus(value).name.lower(): count
+            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+            if value != GraspStatus.OK
+        }
+        # Cells below the threshold are no candidates anybody proposed.
+        rejected.pop(GraspStatus.LOW_SCORE.name.lower(), None)
+        good = torch.nonzero(status[solved] == int(GraspStatus.OK))[:, 0]
+        index = solved[good]
+        poses = np.tile(np.eye(4), (len(good), 1, 1))
+        poses[:, :3, :3] = _numpy(solutions.rotation[good])
+        poses[:, :3, 3] = _numpy(solutions.translation[good])
+        confidence = _numpy(candidates.confidence[index])
+        return GraspBatch(
+            poses=poses,
+            frame=CAMERA_FRAME,
+            widths=_numpy(candidates.widths[index]),
+            confidence=confidence,
+            score=confidence,
+            reprojection_error=_numpy(solutions.reprojection_error[good]),
+            covariance=_numpy(solutions.covariance[good]),
+            keypoints=_numpy(candidates.keypoints[index]),
+            status=status[index].numpy(),
+            rejected=rejected,
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a configuration names; ``auto`` is CUDA when there is one.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"no device {name!r}; try auto, cpu, cuda or cuda:0") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} was asked for, but PyTorch sees no CUDA device")
+    return device
+
+
+def _depth_at(image: RGBDImage, pixels: Tensor) -> Tensor:
+    """Observed depth [m] at rounded pixels (B, 2, 2) -> (B, 2); NaN outside and where missing."""
+    index = pixels.round().long().numpy()
+    u, v = index[..., 0], index[..., 1]
+    inside = (u >= 0) & (u < image.camera.width) & (v >= 0) & (v < image.camera.height)
+    depth = np.full(u.shape, np.nan, dtype=np.float32)
+    depth[inside] = image.depth[v[inside], u[inside]]
+    return torch.from_numpy(depth)
+
+
+def _on_cpu(batch: KeypointBatch) -> KeypointBatch:
+    """The candidates on the CPU: a hundred grasps are not worth a GPU's launch times."""
+    return KeypointBatch(**{name: value.cpu() for name, value in vars(batch).items()})
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    return tensor.numpy().astype(np.float64)
+
+
+class _Stopwatch:
+    """Milliseconds between laps; the last key is the total."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+        self.timings: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.timings[name] = 1e3 * (now - self.last)
+        self.timings["total"] = 1e3 * (now - self.start)
+        self.last = now
