@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,11 @@ class Plane:
         if not self.offset >= 0:
             raise ShapeError(f"plane offset is {self.offset}; the normal points to the camera side")
 
-    def height(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+    def height(self, points: NDArray[Any]) -> NDArray[Any]:
         """Signed distance above the plane [m], shape (...), of points (..., 3), same precision."""
-        height: NDArray[np.floating] = points @ self.normal.astype(points.dtype)
-        return height + points.dtype.type(self.offset)
+        height: NDArray[Any] = points @ self.normal.astype(points.dtype)
+        height += points.dtype.type(self.offset)
+        return height
 
 
 def find_table(image: RGBDImage, config: TableConfig | None = None) -> Plane | None:

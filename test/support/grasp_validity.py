@@ -35,7 +35,7 @@ OBJECT_HEIGHT = 0.006
 #: Edge of the voxels [m] whose connected components are the objects, and their least size.
 VOXEL = 0.008
 OBJECT_POINTS = 400
-#: A grasp is on the bare table when no object point is closer than this [m].
+#: A grasp is on the bare table when no object point is closer to its jaws than this [m].
 BARE_TABLE_RADIUS = 0.03
 
 
@@ -166,7 +166,9 @@ def judge(scene: Scene, pose: np.ndarray, width: float, gripper: Gripper) -> Ver
     corners += [tuple(np.where(np.array(k) > 0, upper, lower)) for k in np.ndindex(2, 2, 2)]
     height = (np.array(corners) @ pose[:3, :3].T + pose[:3, 3]) @ scene.normal + scene.offset
     owner = scene.label[between & (scene.label > 0)]
-    near = np.linalg.norm(local[above], axis=1).min(initial=np.inf)
+    jaw = np.array([gripper.finger_length, gripper.finger_breadth, width]) / 2
+    outside = np.abs(local[above] + (gripper.finger_length / 2, 0, 0)) - jaw
+    near = np.linalg.norm(np.maximum(outside, 0), axis=1).min(initial=np.inf)
     return Verdict(
         between=int(between.sum()),
         hits=int((above & (finger | palm)).sum()),

@@ -1,0 +1,218 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which grasps are passed on: mask, workspace, approach, width, contents of the jaws, collision.
+
+Filters mark, they do not delete: each grasp gets the reason of its first failed check, in the order
+of :class:`~kgnpro_ros.types.GraspStatus`; :func:`accepted` then keeps the good ones and counts the
+rest. All of them are vectorised over the grasps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kgnpro_ros.config import FilterConfig
+from kgnpro_ros.exceptions import FrameError
+from kgnpro_ros.execution import collision
+from kgnpro_ros.execution.table import Plane, find_table
+from kgnpro_ros.geometry import Gripper
+from kgnpro_ros.types import GraspBatch, GraspStatus, RGBDImage, check_transform
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+def filter_grasps(
+    grasps: GraspBatch,
+    image: RGBDImage,
+    gripper: Gripper,
+    config: FilterConfig,
+    table: Plane | None = None,
+    T_workspace_camera: ArrayLike | None = None,
+) -> GraspBatch:
+    """Give every grasp its status, and the opening that the jaws should take.
+
+    Args:
+        grasps: Grasps in the camera frame, with their scores; those whose status is not OK keep
+            it.
+        image: The frame that they were found in.
+        gripper: Opening range, fingers and palm.
+        config: Settings.
+        table: Table plane in the camera frame; searched in the depth image when None and
+            ``config.find_table`` is set. Without a table, checks against it are left out.
+        T_workspace_camera: Camera frame in the frame of ``config.workspace``; that of the camera
+            when None.
+
+    Returns:
+        The same grasps in the same order with ``status`` and ``widths`` replaced; widths are the
+        openings that were checked: predicted plus margin, or wider where that touched something.
+    """
+    if len(grasps) == 0:
+        return grasps
+    if table is None and config.find_table:
+        table = find_table(image, config.table)
+    status = grasps.status.copy()
+    _mark(status, ~_in_workspace(grasps, config, T_workspace_camera), GraspStatus.OUTSIDE_WORKSPACE)
+    _mark(status, ~_in_mask(grasps, image), GraspStatus.OUTSIDE_MASK)
+    if table is not None:
+        cosine = grasps.poses[:, :3, 0] @ -table.normal
+        limit = np.cos(np.radians(config.max_approach_angle))
+        _mark(status, cosine < limit - 1e-9, GraspStatus.APPROACH_ANGLE)
+    if config.limit_width:
+        _mark(status, grasps.widths > gripper.max_width + 1e-9, GraspStatus.TOO_WIDE)
+    openings = candidate_openings(grasps.widths, gripper, config)
+    widths = openings[:, 0].copy()
+    if config.collision:
+        alive = np.flatnonzero(status == GraspStatus.OK)
+        result = _check_hand(grasps.poses[alive], openings[alive], image, gripper, config, table)
+        status[alive], widths[alive] = result
+    grasps = replace(grasps, status=status, widths=widths)
+    grasps = mark_duplicates(grasps, config.duplicate_distance, config.duplicate_angle)
+    return _mark_beyond(grasps, config.max_grasps)
+
+
+def accepted(grasps: GraspBatch) -> GraspBatch:
+    """The grasps whose status is OK; the others are added to ``rejected`` by reason."""
+    rejected = dict(grasps.rejected)
+    values, counts = np.unique(grasps.status, return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        if value != GraspStatus.OK:
+            reason = GraspStatus(value).name.lower()
+            rejected[reason] = rejected.get(reason, 0) + count
+    return replace(grasps.select(grasps.status == GraspStatus.OK), rejected=rejected)
+
+
+def candidate_openings(widths: FloatArray, gripper: Gripper, config: FilterConfig) -> FloatArray:
+    """Openings to try [m], shape (N, K), for predicted openings (N,): narrowest first."""
+    steps = np.array([0.0, *sorted(config.opening_steps)])
+    largest = gripper.max_width if config.limit_width else np.inf
+    openings = (widths + config.width_margin)[:, None] + steps
+    clamped: FloatArray = np.clip(openings, gripper.min_width, largest)
+    return clamped
+
+
+def mark_duplicates(grasps: GraspBatch, distance: float, angle: float) -> GraspBatch:
+    """Mark grasps close to a better one that is kept; the 180 degree twin counts as the same.
+
+    Args:
+        grasps: Grasps with scores; only those with status OK take part.
+        distance: Distance of the origins [m] that two grasps have to be closer than; 0 keeps all.
+        angle: Rotation [deg] that they have to be closer than.
+
+    Returns:
+        The same grasps, some with status DUPLICATE.
+    """
+    alive = np.flatnonzero(grasps.status == GraspStatus.OK)
+    if distance <= 0 or len(alive) < 2:
+        return grasps
+    order = alive[np.argsort(-grasps.score[alive], kind="stable")]
+    origin, rotation = grasps.poses[order, :3, 3], grasps.poses[order, :3, :3]
+    near = np.linalg.norm(origin[:, None] - origin[None], axis=-1) < distance
+    dots = np.einsum("iab,jab->ijb", rotation, rotation)
+    cosine = (dots[..., 0] + np.abs(dots[..., 1] + dots[..., 2]) - 1.0) / 2.0
+    near &= cosine > np.cos(np.radians(angle))
+    better = np.tril(near, k=-1)
+    kept = np.ones(len(order), dtype=bool)
+    while True:  # at most as many rounds as the longest chain of neighbours
+        update = ~(better & kept).any(axis=1)
+        if (update == kept).all():
+            break
+        kept = update
+    status = grasps.status.copy()
+    status[order[~kept]] = GraspStatus.DUPLICATE
+    return replace(grasps, status=status)
+
+
+def _mark(status: NDArray[np.int64], bad: BoolArray, reason: GraspStatus) -> None:
+    status[bad & (status == GraspStatus.OK)] = reason
+
+
+def _mark_beyond(grasps: GraspBatch, most: int) -> GraspBatch:
+    alive = np.flatnonzero(grasps.status == GraspStatus.OK)
+    order = alive[np.argsort(-grasps.score[alive], kind="stable")]
+    status = grasps.status.copy()
+    status[order[most:]] = GraspStatus.BEYOND_MAX_GRASPS
+    return replace(grasps, status=status)
+
+
+def _in_workspace(
+    grasps: GraspBatch, config: FilterConfig, T_workspace_camera: ArrayLike | None
+) -> BoolArray:
+    if config.workspace is None:
+        return np.ones(len(grasps), dtype=bool)
+    origins = grasps.poses[:, :3, 3]
+    if T_workspace_camera is not None:
+        matrix = check_transform(T_workspace_camera, "T_workspace_camera")
+        if matrix.shape != (4, 4):
+            raise FrameError(f"T_workspace_camera has shape {matrix.shape}; expected (4, 4)")
+        origins = origins @ matrix[:3, :3].T + matrix[:3, 3]
+    box = np.asarray(config.workspace)
+    inside: BoolArray = ((origins >= box[:3]) & (origins <= box[3:])).all(axis=1)
+    return inside
+
+
+def _in_mask(grasps: GraspBatch, image: RGBDImage) -> BoolArray:
+    if image.mask is None:
+        return np.ones(len(grasps), dtype=bool)
+    camera = image.camera
+    pixels = np.nan_to_num(np.rint(camera.project(grasps.poses[:, :3, 3])), nan=-1.0)
+    inside = ((pixels >= 0) & (pixels < (camera.width, camera.height))).all(axis=1)
+    columns, rows = np.where(inside[:, None], pixels, 0).astype(int).T
+    result: BoolArray = inside & image.mask[rows, columns]
+    return result
+
+
+def _check_hand(
+    poses: FloatArray,
+    openings: FloatArray,
+    image: RGBDImage,
+    gripper: Gripper,
+    config: FilterConfig,
+    table: Plane | None,
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Status (N,) and opening (N,) [m]: the first of K openings that passes, else the first."""
+    points = _crop(collision.solid_points(image, table, config), poses, openings, gripper, config)
+    contacts = collision.count_contacts(points, poses, openings, gripper, config)
+    empty = contacts.between < config.min_points_between
+    doubt = np.flatnonzero(empty[:, 0])
+    missing = collision.missing_between(
+        poses[doubt], openings[doubt, 0], image.depth, image.camera, gripper
+    )
+    empty[doubt[missing >= config.max_missing_between]] = False
+    touches = contacts.hits > config.max_points_hit
+    below = np.zeros(openings.shape, dtype=bool)
+    if table is not None:
+        gaps = collision.table_gaps(poses, openings, table, gripper, config)
+        below = gaps < -config.table_tolerance
+    passes = ~(empty | touches | below)
+    choice = np.where(passes.any(axis=1), passes.argmax(axis=1), 0)
+    row = np.arange(len(poses))
+    status = np.full(len(poses), int(GraspStatus.OK))
+    _mark(status, empty[row, choice], GraspStatus.EMPTY)
+    _mark(status, touches[row, choice], GraspStatus.COLLISION_CLOUD)
+    _mark(status, below[row, choice], GraspStatus.COLLISION_TABLE)
+    return status, openings[row, choice]
+
+
+def _crop(
+    points: collision.Points,
+    poses: FloatArray,
+    openings: FloatArray,
+    gripper: Gripper,
+    config: FilterConfig,
+) -> collision.Points:
+    """Points within reach of any hand."""
+    if len(poses) == 0:
+        return points[:0]
+    corners = np.abs([gripper.palm.lower, gripper.palm.upper]).max(axis=0)
+    half_z = max(corners[2], openings.max() / 2 + gripper.finger_thickness)
+    reach = np.linalg.norm([max(corners[0], gripper.finger_length), corners[1], half_z])
+    reach += config.approach_distance
+    origins = poses[:, :3, 3]
+    low, high = origins.min(axis=0) - reach, origins.max(axis=0) + reach
+    inside = ((points >= low.astype(np.float32)) & (points <= high.astype(np.float32))).all(axis=1)
+    cropped: collision.Points = points[inside]
+    return cropped
