@@ -1,0 +1,183 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The ``kgnpro`` command. Exit codes: 0 done, 1 failed while running, 2 bad input."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.version import __version__
+
+# Heavy modules (PyTorch, MuJoCo, ROS) are imported in the commands that need them: ``--help`` and
+# mistakes on the command line should answer at once.
+
+app = typer.Typer(
+    help="Ranked 6-DoF grasps from RGB-D images (KGN-Pro).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Existing = typer.Option(exists=True, readable=True)
+
+
+def main() -> None:
+    """Run the command line; errors that the package raises on purpose cost one line."""
+    try:
+        app()
+    except KGNProError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def detect(
+    color: Annotated[Optional[Path], typer.Option(help="Colour image (PNG, JPEG).")] = None,  # noqa: UP007, UP045
+    depth: Annotated[Optional[Path], typer.Option(help="Depth image registered to it.")] = None,  # noqa: UP007, UP045
+    camera: Annotated[Optional[Path], typer.Option(help="Camera JSON.")] = None,  # noqa: UP007, UP045
+    frames: Annotated[Optional[Path], typer.Option(help="Folder of frames instead.")] = None,  # noqa: UP007, UP045
+    mask: Annotated[Optional[Path], typer.Option(help="Non-zero where grasps may be.")] = None,  # noqa: UP007, UP045
+    model: Annotated[Optional[str], typer.Option(help="Model name or file.")] = None,  # noqa: UP007, UP045
+    config: Annotated[Optional[Path], typer.Option(help="YAML over the defaults.")] = None,  # noqa: UP007, UP045
+    max_grasps: Annotated[Optional[int], typer.Option(min=1, help="Most grasps kept.")] = None,  # noqa: UP007, UP045
+    out: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.png.")] = Path("grasps"),
+) -> None:
+    """Detect grasps in image files; writes a prediction JSON and an overlay picture of each."""
+    single = [path for path in (color, depth, camera) if path is not None]
+    if bool(single) == (frames is not None) or (frames is None and len(single) < 3):
+        raise typer.BadParameter("give --color, --depth and --camera, or --frames DIR")
+    if frames is not None and mask is not None:
+        raise typer.BadParameter("--mask goes with --color; a frame folder may hold mask.png")
+    from kgnpro_ros import predictions
+    from kgnpro_ros.detect_files import detect_to_files, load_detector
+
+    detector = load_detector(model, config)
+    if frames is None:
+        assert color is not None
+        assert depth is not None
+        assert camera is not None
+        image = predictions.read_rgbd(color, depth, camera, mask)
+        name = color.parent.name if color.stem == "color" else color.stem
+        console.print(detect_to_files(detector, image, out, name or "frame", max_grasps))
+        return
+    failed = 0
+    for folder in predictions.find_frames(frames):
+        try:
+            image = predictions.read_frame(folder)
+        except KGNProError as error:
+            failed += 1
+            console.print(f"skipped {folder.name}: {error}", style="red", markup=False)
+            continue
+        console.print(detect_to_files(detector, image, out, folder.resolve().name, max_grasps))
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    scenes: Annotated[int, typer.Option(min=1, help="Number of scenes.")],
+    mode: Annotated[str, typer.Option(help="single or multi.")] = "single",
+    look: Annotated[str, typer.Option(help="kgn (as the paper's data) or random.")] = "kgn",
+    views: Annotated[int, typer.Option(min=1, help="Views per scene.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all scenes.")] = 0,
+    depth_noise: Annotated[bool, typer.Option(help="Apply the depth-sensor model.")] = False,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Processes.")] = None,  # noqa: UP007, UP045
+) -> None:
+    """Generate a synthetic data set; run it again to finish an interrupted one."""
+    from kgnpro_ros.config import SceneConfig, config_from_dict
+    from kgnpro_ros.data import generate as generation
+
+    settings = {"mode": mode, "look": look, "views": views, "depth_noise": depth_noise}
+    config = config_from_dict(SceneConfig, settings, "generate")
+    with Progress(console=console) as progress:
+        task = progress.add_task(f"{mode} scenes", total=scenes)
+        manifest = generation.generate(
+            out, config, scenes, seed, workers,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip
+    console.print(f"{out}: {manifest['counts']}", markup=False)
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Option(help="Data set; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.")],
+    config: Annotated[Optional[Path], typer.Option(help="Training YAML.")] = None,  # noqa: UP007, UP045
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = False,
+) -> None:
+    """Train a model; a killed run goes on with --resume."""
+    from kgnpro_ros.config import TrainConfig, load_config
+    from kgnpro_ros.training.train import train as run_training
+
+    settings = TrainConfig() if config is None else load_config(TrainConfig, config)
+    console.print(f"model: {run_training(settings, data, out, resume)}", markup=False)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Generated data set or KGN-format folder.")],
+    model: Annotated[Optional[str], typer.Option(help="Model name or file.")] = None,  # noqa: UP007, UP045
+    config: Annotated[Optional[Path], typer.Option(help="Detector YAML.")] = None,  # noqa: UP007, UP045
+    json: Annotated[Optional[Path], typer.Option(help="Write all figures here.")] = None,  # noqa: UP007, UP045
+    curve: Annotated[Optional[Path], typer.Option(help="Write the curves here (PNG).")] = None,  # noqa: UP007, UP045
+    predictions: Annotated[Optional[Path], typer.Option(help="Folder for predictions.")] = None,  # noqa: UP007, UP045
+    limit: Annotated[Optional[int], typer.Option(min=1, help="First N images only.")] = None,  # noqa: UP007, UP045
+) -> None:
+    """Evaluate a model with the field's metric: GSR, GCR and OSR, with intervals."""
+    from kgnpro_ros.detect_files import load_detector
+    from kgnpro_ros.evaluation.command import evaluate_model
+
+    evaluate_model(load_detector(model, config, plain=True), data, json, curve, predictions, limit)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    name: Annotated[str, typer.Option(help="Stem of the model file.")] = "model",
+) -> None:
+    """Write the weights of a run's newest checkpoint as a model file."""
+    from kgnpro_ros.training.train import export_checkpoint
+
+    console.print(str(export_checkpoint(run, name)), markup=False)
+
+
+@app.command()
+def demo(
+    frames: Annotated[Optional[Path], typer.Option(help="Real frames instead.")] = None,  # noqa: UP007, UP045
+    out: Annotated[Path, typer.Option(help="Folder for pictures and logs.")] = Path("outputs/demo"),
+    model: Annotated[Optional[str], typer.Option(help="Model name or file.")] = None,  # noqa: UP007, UP045
+    seed: Annotated[Optional[int], typer.Option(min=0, help="Seed of the scene.")] = None,  # noqa: UP007, UP045
+) -> None:
+    """Start camera, detector and client as ROS 2 nodes and print the ranked grasps."""
+    try:
+        from kgnpro_ros.ros import demo as ros_demo
+    except ImportError as error:
+        raise typer.BadParameter(
+            f"the demo needs ROS 2 ({error}); run it with make demo, which sets that up"
+        ) from error
+    raise typer.Exit(ros_demo.run(frames, out, model=model, seed=seed))
+
+
+@app.command()
+def info() -> None:
+    """Print versions, devices and the models that are found."""
+    import torch
+
+    from kgnpro_ros.network.weights import model_folders
+
+    console.print(f"kgnpro_ros {__version__}, Python {platform.python_version()}", highlight=False)
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    console.print(f"torch {torch.__version__}, CUDA: {', '.join(devices) or 'none'}")
+    for folder in model_folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            console.print(f"model {path.stem}: {path}", markup=False, soft_wrap=True)
