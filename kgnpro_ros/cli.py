@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -41,14 +41,14 @@ def main() -> None:
 
 @app.command()
 def detect(
-    color: Annotated[Optional[Path], typer.Option(help="Colour image (PNG, JPEG).")] = None,  # noqa: UP007, UP045
-    depth: Annotated[Optional[Path], typer.Option(help="Depth image registered to it.")] = None,  # noqa: UP007, UP045
-    camera: Annotated[Optional[Path], typer.Option(help="Camera JSON.")] = None,  # noqa: UP007, UP045
-    frames: Annotated[Optional[Path], typer.Option(help="Folder of frames instead.")] = None,  # noqa: UP007, UP045
-    mask: Annotated[Optional[Path], typer.Option(help="Non-zero where grasps may be.")] = None,  # noqa: UP007, UP045
-    model: Annotated[Optional[str], typer.Option(help="Model name or file.")] = None,  # noqa: UP007, UP045
-    config: Annotated[Optional[Path], typer.Option(help="YAML over the defaults.")] = None,  # noqa: UP007, UP045
-    max_grasps: Annotated[Optional[int], typer.Option(min=1, help="Most grasps kept.")] = None,  # noqa: UP007, UP045
+    color: Annotated[Path | None, typer.Option(help="Colour image (PNG, JPEG).")] = None,
+    depth: Annotated[Path | None, typer.Option(help="Depth image registered to it.")] = None,
+    camera: Annotated[Path | None, typer.Option(help="Camera JSON.")] = None,
+    frames: Annotated[Path | None, typer.Option(help="Folder of frames instead.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Non-zero where grasps may be.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name or file.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML over the defaults.")] = None,
+    max_grasps: Annotated[int | None, typer.Option(min=1, help="Most grasps kept.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.png.")] = Path("grasps"),
 ) -> None:
     """Detect grasps in image files; writes a prediction JSON and an overlay picture of each."""
@@ -91,7 +91,7 @@ def generate(
     views: Annotated[int, typer.Option(min=1, help="Views per scene.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all scenes.")] = 0,
     depth_noise: Annotated[bool, typer.Option(help="Apply the depth-sensor model.")] = False,
-    workers: Annotated[Optional[int], typer.Option(min=1, help="Processes.")] = None,  # noqa: UP007, UP045
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
     """Generate a synthetic data set; run it again to finish an interrupted one."""
     from kgnpro_ros.config import SceneConfig, config_from_dict
@@ -112,7 +112,7 @@ def generate(
 def train(
     data: Annotated[list[Path], typer.Option(help="Data set; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.")],
-    config: Annotated[Optional[Path], typer.Option(help="Training YAML.")] = None,  # noqa: UP007, UP045
+    config: Annotated[Path | None, typer.Option(help="Training YAML.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = False,
 ) -> None:
     """Train a model; a killed run goes on with --resume."""
@@ -126,12 +126,12 @@ def train(
 @app.command()
 def evaluate(
     data: Annotated[Path, typer.Option(help="Generated data set or KGN-format folder.")],
-    model: Annotated[Optional[str], typer.Option(help="Model name or file.")] = None,  # noqa: UP007, UP045
-    config: Annotated[Optional[Path], typer.Option(help="Detector YAML.")] = None,  # noqa: UP007, UP045
-    json: Annotated[Optional[Path], typer.Option(help="Write all figures here.")] = None,  # noqa: UP007, UP045
-    curve: Annotated[Optional[Path], typer.Option(help="Write the curves here (PNG).")] = None,  # noqa: UP007, UP045
-    predictions: Annotated[Optional[Path], typer.Option(help="Folder for predictions.")] = None,  # noqa: UP007, UP045
-    limit: Annotated[Optional[int], typer.Option(min=1, help="First N images only.")] = None,  # noqa: UP007, UP045
+    model: Annotated[str | None, typer.Option(help="Model name or file.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Detector YAML.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures here.")] = None,
+    curve: Annotated[Path | None, typer.Option(help="Write the curves here (PNG).")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Folder for predictions.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="First N images only.")] = None,
 ) -> None:
     """Evaluate a model with the field's metric: GSR, GCR and OSR, with intervals."""
     from kgnpro_ros.detect_files import load_detector
@@ -153,10 +153,10 @@ def export(
 
 @app.command()
 def demo(
-    frames: Annotated[Optional[Path], typer.Option(help="Real frames instead.")] = None,  # noqa: UP007, UP045
+    frames: Annotated[Path | None, typer.Option(help="Real frames instead.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for pictures and logs.")] = Path("outputs/demo"),
-    model: Annotated[Optional[str], typer.Option(help="Model name or file.")] = None,  # noqa: UP007, UP045
-    seed: Annotated[Optional[int], typer.Option(min=0, help="Seed of the scene.")] = None,  # noqa: UP007, UP045
+    model: Annotated[str | None, typer.Option(help="Model name or file.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the scene.")] = None,
 ) -> None:
     """Start camera, detector and client as ROS 2 nodes and print the ranked grasps."""
     try:
