@@ -120,7 +120,9 @@ def _column(rows: list[Any], name: str) -> NDArray[np.float64]:
     column = np.empty((len(rows), *shape))
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping) or name not in row:
-            raise PredictionError(f"grasp {i} lacks {name!r}; a grasp has {', '.join(GRASP_FIELDS)}")
+            raise PredictionError(
+                f"grasp {i} lacks {name!r}; a grasp has {', '.join(GRASP_FIELDS)}"
+            )
         value = np.asarray(row[name], dtype=np.float64)
         if value.shape != shape or not np.isfinite(value).all():
             raise PredictionError(
@@ -192,7 +194,7 @@ def read_rgbd(
     """
     intrinsics, depth_scale = read_camera(camera)
     bgr = _read_image(Path(color), cv2.IMREAD_COLOR)
-    raw = np.load(depth) if _is_npy(depth) else _read_image(Path(depth), cv2.IMREAD_UNCHANGED)
+    raw = _read_depth(Path(depth))
     if raw.ndim != 2 or raw.dtype == np.uint8:
         raise ImageError(
             f"{depth}: depth image is {raw.dtype} {raw.shape}; expected one channel of uint16 or "
@@ -236,12 +238,13 @@ def find_frames(root: str | Path) -> list[Path]:
     return frames
 
 
-def _is_npy(path: str | Path) -> bool:
-    if Path(path).suffix != ".npy":
-        return False
-    if not Path(path).is_file():
-        raise ImageError(f"no depth image {path}")
-    return True
+def _read_depth(path: Path) -> NDArray[Any]:
+    if path.suffix != ".npy":
+        return _read_image(path, cv2.IMREAD_UNCHANGED)
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot read {path}: {error}") from error
 
 
 def _read_image(path: Path, flags: int) -> NDArray[Any]:
