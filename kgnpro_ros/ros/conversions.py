@@ -291,6 +291,12 @@ def matrix_from_transform(transform: Transform) -> FloatArray:
     return make_transform(Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix(), (t.x, t.y, t.z))
 
 
+def matrix_from_pose(pose: Pose) -> FloatArray:
+    """``T_frame_grasp`` of a pose message, shape (4, 4)."""
+    p, q = pose.position, pose.orientation
+    return make_transform(Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix(), (p.x, p.y, p.z))
+
+
 def transform_from_matrix(matrix: FloatArray) -> Transform:
     """The inverse of :func:`matrix_from_transform`."""
     x, y, z, w = Rotation.from_matrix(matrix[:3, :3]).as_quat().tolist()

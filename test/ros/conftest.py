@@ -21,8 +21,15 @@ try:
     from rclpy.executors import MultiThreadedExecutor
 
     from kgnpro_ros import msg as _msg  # noqa: F401
-except ImportError:
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = str(error)
     collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_report_header():
+    return f"ROS tests left out: {MISSING}" if MISSING else None
 
 
 def pytest_collection_modifyitems(items):

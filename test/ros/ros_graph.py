@@ -48,7 +48,7 @@ class QuickDetector:
         self.images = [*self.images[-4:], image]
         u, v = PIXELS.T
         depth = image.depth[v, u].astype(np.float64)
-        chosen = np.isfinite(depth) & (SCORES > self.config.decode.score_threshold)
+        chosen = np.isfinite(depth) & (self.config.decode.score_threshold < SCORES)
         rejected = {"empty": int((~chosen).sum())}
         if image.mask is not None:
             rejected["outside_mask"] = int((chosen & ~image.mask[v, u]).sum())

@@ -1,0 +1,221 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Calls ``detect_grasps`` for one or more frames, prints the ranked grasps, saves the pictures.
+
+``python -m kgnpro_ros.ros.client --out DIR [--camera-node rgbd_replay] [--frames N]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.time import Time
+from rclpy.utilities import remove_ros_args
+from rich.console import Console
+from rich.table import Table
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.ros.conversions import color_from_image, matrix_from_pose
+from kgnpro_ros.srv import DetectGrasps
+
+#: How long the detector and the camera may take to appear, the model to load included [s].
+START_TIMEOUT = 90.0
+#: Time for one answer, and for the picture that belongs to it [s].
+ANSWER_TIMEOUT = 20.0
+PICTURE_TIMEOUT = 5.0
+TABLE_ROWS = 10
+
+
+class ClientError(KGNProError):
+    """The graph did not deliver what the client asked for."""
+
+
+class GraspClient(Node):
+    """Asks for grasps and keeps the newest overlay picture.
+
+    Args:
+        camera_node: Name of a node with ``~/next`` and ``~/current``, or empty for any camera.
+        detector_node: Name of the detector.
+    """
+
+    def __init__(self, camera_node: str, detector_node: str) -> None:
+        super().__init__("grasp_client")
+        self._detect = self.create_client(DetectGrasps, "detect_grasps")
+        self._triggers = {
+            name: self.create_client(Trigger, f"{camera_node}/{name}")
+            for name in ("next", "current")
+            if camera_node
+        }
+        self._pictures: dict[int, Image] = {}
+        self._arrived = threading.Condition()
+        self.create_subscription(Image, f"{detector_node}/debug_image", self._on_picture, 5)
+
+    def trigger(self, name: str) -> tuple[bool, str]:
+        """Call ``~/next`` or ``~/current`` of the camera node."""
+        if name not in self._triggers:
+            return name == "current", "frame"
+        response = self._call(self._triggers[name], Trigger.Request(), START_TIMEOUT)
+        return response.success, response.message
+
+    def detect(self, target_frame: str, max_grasps: int) -> DetectGrasps.Response:
+        """Grasps in a frame that was taken after this call.
+
+        Raises:
+            ClientError: If there is no service or no answer, or the answer is a failure.
+        """
+        asked = self.get_clock().now().nanoseconds
+        request = DetectGrasps.Request(
+            target_frame=target_frame, max_grasps=max_grasps, wait_for_new_frame=True
+        )
+        request.timeout = Duration(seconds=ANSWER_TIMEOUT).to_msg()
+        while True:
+            response = self._call(self._detect, request, START_TIMEOUT)
+            if not response.success:
+                raise ClientError(f"detect_grasps: {response.message}")
+            # A frame from before the camera moved on may still have been on its way.
+            if _nanoseconds(response.header.stamp) >= asked:
+                return response
+
+    def picture(self, stamp: Any) -> Image | None:
+        """The overlay of the frame with a stamp; None when it does not come."""
+        key, deadline = _nanoseconds(stamp), time.monotonic() + PICTURE_TIMEOUT
+        with self._arrived:
+            while key not in self._pictures and time.monotonic() < deadline:
+                self._arrived.wait(0.1)
+            return self._pictures.get(key)
+
+    def _on_picture(self, message: Image) -> None:
+        with self._arrived:
+            while len(self._pictures) > 3:
+                self._pictures.pop(min(self._pictures))
+            self._pictures[_nanoseconds(message.header.stamp)] = message
+            self._arrived.notify_all()
+
+    def _call(self, client: Any, request: Any, patience: float) -> Any:
+        if not client.wait_for_service(patience):
+            raise ClientError(f"no service {client.srv_name} within {patience:.0f} s")
+        done = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        if not done.wait(patience):
+            raise ClientError(f"{client.srv_name} did not answer within {patience:.0f} s")
+        return future.result()
+
+
+def _nanoseconds(stamp: Any) -> int:
+    return int(Time.from_msg(stamp).nanoseconds)
+
+
+def grasp_table(response: DetectGrasps.Response, title: str) -> Table:
+    """The best grasps of an answer as a table."""
+    frame = response.header.frame_id
+    in_camera = frame.endswith("optical_frame")
+    table = Table(title=f"{title}: {response.message}", title_justify="left")
+    for name in ("rank", "score", "confidence", "width [mm]", f"x y z in {frame} [m]"):
+        table.add_column(name, justify="right")
+    table.add_column("approach to view [deg]" if in_camera else "approach to down [deg]")
+    reference = np.array([0.0, 0, 1] if in_camera else [0.0, 0, -1])
+    for rank, grasp in enumerate(response.candidates[:TABLE_ROWS], start=1):
+        p = grasp.pose.position
+        angle = np.rad2deg(
+            np.arccos(np.clip(matrix_from_pose(grasp.pose)[:3, 0] @ reference, -1, 1))
+        )
+        table.add_row(
+            str(rank), f"{grasp.score:.3f}", f"{grasp.confidence:.3f}",
+            f"{1e3 * grasp.width:.0f}", f"{p.x:+.3f} {p.y:+.3f} {p.z:+.3f}", f"{angle:.0f}",
+        )  # fmt: skip
+    return table
+
+
+def save_picture(message: Image, path: Path) -> None:
+    """Write an image message as PNG; it appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ok, data = cv2.imencode(".png", color_from_image(message)[..., ::-1])
+    if not ok:
+        raise ClientError(f"cannot encode {path}")
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data.tobytes())
+    temporary.replace(path)
+
+
+def run_client(client: GraspClient, options: argparse.Namespace, console: Console) -> None:
+    """Go through the frames; each gives a table and a picture.
+
+    Raises:
+        ClientError: If something expected did not come.
+    """
+    number, (more, name) = 0, client.trigger("current")
+    while more:
+        response = client.detect(options.target_frame, options.max_grasps)
+        console.print(grasp_table(response, name))
+        console.print(f"detected in {response.inference_ms:.0f} ms")
+        picture = client.picture(response.header.stamp)
+        if picture is None:
+            raise ClientError(f"no overlay picture of {name} within {PICTURE_TIMEOUT} s")
+        path = Path(options.out) / f"{name}.png"
+        save_picture(picture, path)
+        console.print(f"picture: {path}\n", soft_wrap=True)
+        number += 1
+        more, name = (False, "") if number == options.frames else client.trigger("next")
+
+
+def parse(args: Sequence[str]) -> argparse.Namespace:
+    """Command line of the client without its ROS arguments."""
+    parser = argparse.ArgumentParser(description="Ask grasp_detector for grasps.")
+    parser.add_argument("--out", default="outputs/demo", help="folder of the pictures")
+    parser.add_argument("--camera-node", default="", help="node with ~/next and ~/current")
+    parser.add_argument("--detector-node", default="grasp_detector")
+    parser.add_argument("--frames", type=int, default=0, help="how many; 0 is all there are")
+    parser.add_argument("--target-frame", default="", help="TF frame of the grasps")
+    parser.add_argument("--max-grasps", type=int, default=0, help="0 is the node's parameter")
+    return parser.parse_args(args)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point; 0 after the last frame, 1 when something did not come."""
+    argv = list(sys.argv if args is None else args)
+    options = parse(remove_ros_args(argv)[1:])
+    rclpy.init(args=argv)
+    client = GraspClient(options.camera_node, options.detector_node)
+    executor = SingleThreadedExecutor()
+    executor.add_node(client)
+    thread = threading.Thread(target=_spin, args=(executor.spin,), daemon=True)
+    thread.start()
+    try:
+        run_client(client, options, Console())
+    except KGNProError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 130
+    finally:
+        executor.shutdown(timeout_sec=1.0)
+        thread.join(timeout=2.0)
+        client.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _spin(spin: Callable[[], None]) -> None:
+    try:
+        spin()
+    except ExternalShutdownException:
+        return
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
