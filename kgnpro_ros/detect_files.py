@@ -44,7 +44,7 @@ def detect_to_files(
     """Detect grasps and write ``out/name.json`` and ``out/name.png``; returns one line about it."""
     image = image.undistorted()
     grasps = detector.detect(image, max_grasps=max_grasps)
-    picture = draw_grasps(image.color, grasps, image.camera)
+    picture = draw_grasps(image.color, image.camera, grasps)
     encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f".{name}.png.partial"
