@@ -591,19 +591,32 @@ class EvaluationConfig:
         distances: Thresholds on the distance of the grasp origins [m].
         angles: Thresholds on the rotation [deg]; every distance is paired with every angle.
         kgn_pairs: KGN's own pairs (distance [m], angle [deg]).
+        curve_start, curve_end: Ends (distance [m], angle [deg]) of the tolerance curve.
+        curve_points: Points on it, evenly spaced.
         rotation_samples, translation_samples: Density of the ground-truth families.
         max_grasps: Best-ranked predictions per image that count.
+        bootstrap_samples: Resamplings of the scenes for the 95 % intervals.
+        seed: Seed of these.
     """
 
     distances: tuple[float, ...] = (0.010, 0.015, 0.020)
     angles: tuple[float, ...] = (10.0, 20.0)
     kgn_pairs: tuple[tuple[float, float], ...] = ((0.01, 20.0), (0.02, 30.0), (0.03, 45.0))
+    curve_start: tuple[float, float] = (0.01, 10.0)
+    curve_end: tuple[float, float] = (0.05, 45.0)
+    curve_points: int = 9
     rotation_samples: int = 30
     translation_samples: int = 10
     max_grasps: int = 100
+    bootstrap_samples: int = 1000
+    seed: int = 0
 
     def __post_init__(self) -> None:
         _require(min(*self.distances, *self.angles) > 0, "evaluation thresholds must be positive")
+        _require(
+            self.curve_points >= 2 and self.bootstrap_samples >= 1 and self.max_grasps >= 1,
+            "expected curve_points >= 2, bootstrap_samples >= 1 and max_grasps >= 1",
+        )
         _require(
             self.rotation_samples >= 2 and self.translation_samples >= 1,
             "expected rotation_samples >= 2 and translation_samples >= 1",
