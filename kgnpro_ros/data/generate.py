@@ -18,85 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from kgnpro_ros.config import SceneConfig
 from kgnpro_ros.data import storage
+from kgnpro_ros.data.compose import make_scene
 from kgnpro_ros.data.labels import grasp_labels
-from kgnpro_ros.data.look import kgn_look
-from kgnpro_ros.data.mujoco_model import build_model
-from kgnpro_ros.data.placement import place_objects, set_pose
-from kgnpro_ros.data.render import Frame, Renderer, make_gl_context
-from kgnpro_ros.data.scene import KGN_CAMERA, Scene, SceneObject, kgn_camera_poses
-from kgnpro_ros.data.shapes import CLASSES, Shape, sample_shape
+from kgnpro_ros.data.render import Frame, make_gl_context
+from kgnpro_ros.data.scene import Scene
 from kgnpro_ros.exceptions import DatasetError
 
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 2)
 _contexts: list[Any] = []
-
-
-def make_scene(
-    config: SceneConfig, seed: int, index: int, gl: Any
-) -> tuple[Scene, list[Frame], list[NDArray[np.uint8]]]:
-    """Make and render one scene.
-
-    Args:
-        config: What to make.
-        seed: Seed of the data set.
-        index: Number of the scene.
-        gl: Context of :func:`kgnpro_ros.data.render.make_gl_context`.
-
-    Returns:
-        The scene, a frame for each view, and the instance mask of each.
-    """
-    rng = np.random.default_rng([seed, index])
-    shapes, poses = _place(rng, config)
-    T_world_camera = kgn_camera_poses(rng, config.views)
-    look = kgn_look(rng, len(shapes), T_world_camera)
-    scene = Scene(
-        f"{index:05d}",
-        tuple(SceneObject(s, p) for s, p in zip(shapes, poses, strict=True)),
-        KGN_CAMERA,
-        T_world_camera,
-    )
-    model = build_model(shapes, look.surfaces, look.table, look.background, physics=False)
-    with Renderer(model, gl) as renderer:
-        for number, pose in enumerate(poses):
-            set_pose(model, renderer.data, number, pose)
-        mujoco.mj_kinematics(model, renderer.data)
-        frames = [
-            renderer.render(scene.camera, pose, lights, look.gamma)
-            for pose, lights in zip(T_world_camera, look.lights, strict=True)
-        ]
-    instance = _instance_of_geom(model)
-    return scene, frames, [instance[frame.geom] for frame in frames]
-
-
-def _place(rng: np.random.Generator, config: SceneConfig) -> tuple[list[Shape], list[Any]]:
-    """Draw and settle objects until at least one rests; the class drawn for a single stays."""
-    kinds = rng.permutation(len(CLASSES))
-    if config.mode == "single":
-        kinds = kinds[:1]
-    while True:
-        shapes = [sample_shape(rng, CLASSES[kind]) for kind in kinds]
-        surfaces = kgn_look(np.random.default_rng(0), len(shapes), np.empty((0, 4, 4)))
-        model = build_model(shapes, surfaces.surfaces, surfaces.table)
-        placed = place_objects(rng, model, shapes)
-        if placed:
-            keep = sorted(placed)
-            return [shapes[k] for k in keep], [placed[k] for k in keep]
-
-
-def _instance_of_geom(model: mujoco.MjModel) -> NDArray[np.uint8]:
-    """Instance id of each geom, with one more entry at the end for index -1 (nothing)."""
-    instance = np.zeros(model.ngeom + 1, np.uint8)
-    for geom in range(model.ngeom):
-        name = model.body(model.geom_bodyid[geom]).name
-        if name.startswith("object_"):
-            instance[geom] = int(name.removeprefix("object_")) + 1
-    return instance
 
 
 def write_scene(

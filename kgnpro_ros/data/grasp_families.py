@@ -21,11 +21,19 @@ FloatArray = NDArray[np.float64]
 FACE_DEPTH, RIM_DEPTH, BOWL_DEPTH = 0.02, 0.005, 0.002
 #: Jaw opening relative to the gripped size, and relative to the thickness of a wall.
 WIDTH_FACTOR, WALL_FACTOR = 1.2, 5.0
+#: Openings outside of KGN's range [m] are widened to, or left out. KGN's shapes never reach them.
+MIN_OPENING, MAX_OPENING = 0.015, 0.2
+#: Cups narrower at the bottom than this have no side grasps; half the sector of a handle [rad].
+STRAIGHT_TAPER, HANDLE_ANGLE = 0.9, np.radians(15.0)
 
 #: Columns (x_g, y_g, z_g) of the three orientations that shapes of revolution use.
 _DOWN = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]], float)
 _UP = np.array([[0, 0, 1], [0, -1, 0], [1, 0, 0]], float)
 _SIDE = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], float)
+
+
+#: Poses (N, 4, 4), and their openings (N,) or the one they share.
+Family = tuple[FloatArray, FloatArray | float]
 
 
 @dataclass(frozen=True)
@@ -73,17 +81,14 @@ def object_grasps(
         # KGN opens the jaws for the radius times the wall ratio although the stick is solid.
         width = WIDTH_FACTOR * 2 * shape.outer_radius * shape.wall
         parts = [_side(shape, theta, translation_samples, width)]
-    else:
+    elif shape.kind == "ring":
         parts = _rims(shape, theta)
-        if shape.kind == "cylinder":
-            width = WIDTH_FACTOR * 2 * shape.outer_radius
-            parts.append(_side(shape, theta, translation_samples, width))
-    return ObjectGrasps(
-        np.concatenate([poses for poses, _ in parts]),
-        np.concatenate([np.full(len(poses), width) for poses, width in parts])
-        if shape.kind != "cuboid"
-        else _cuboid_widths(shape, translation_samples),
-    )
+    else:
+        parts = _cylinder(shape, theta, translation_samples)
+    poses = np.concatenate([part[0] for part in parts])
+    widths = np.concatenate([np.broadcast_to(part[1], len(part[0])) for part in parts])
+    fits = widths <= MAX_OPENING
+    return ObjectGrasps(poses[fits], widths[fits])
 
 
 def _turn(theta: FloatArray, rotation: FloatArray, origin: ArrayLike) -> FloatArray:
@@ -97,43 +102,41 @@ def _turn(theta: FloatArray, rotation: FloatArray, origin: ArrayLike) -> FloatAr
     return make_transform(turns @ rotation, np.einsum("nij,nj->ni", turns, origin))
 
 
-def _cuboid_frames() -> list[tuple[int, float, int]]:
-    """(approach axis, sign of the approach, closing axis) of the twelve families."""
-    return [(a, s, b) for a in range(3) for s in (1.0, -1.0) for b in range(3) if b != a]
-
-
-def _cuboid(shape: Shape, translation_samples: int) -> tuple[FloatArray, float]:
+def _cuboid(shape: Shape, translation_samples: int) -> Family:
+    """Six approach directions times two closing axes, slid along the third axis."""
     size, eye = np.asarray(shape.dimensions), np.eye(3)
-    poses = []
-    for a, sign, b in _cuboid_frames():
+    poses, widths = [], []
+    frames = [(a, s, b) for a in range(3) for s in (1.0, -1.0) for b in range(3) if b != a]
+    for a, sign, b in frames:
         x, z = sign * eye[a], eye[b]
         y = np.cross(z, x)
-        slide_axis = 3 - a - b
-        start = -(size[a] / 2 - FACE_DEPTH) * x
-        origin = start + slides(translation_samples, size[slide_axis])[:, None] * y
+        slide = slides(translation_samples, size[3 - a - b])
+        origin = -(size[a] / 2 - FACE_DEPTH) * x + slide[:, None] * y
         poses.append(make_transform(np.stack([x, y, z], axis=-1), origin))
-    return np.concatenate(poses), 0.0
+        widths.append(np.full(translation_samples, WIDTH_FACTOR * size[b]))
+    return np.concatenate(poses), np.concatenate(widths)
 
 
-def _cuboid_widths(shape: Shape, translation_samples: int) -> FloatArray:
-    widths = [WIDTH_FACTOR * shape.dimensions[b] for _, _, b in _cuboid_frames()]
-    return np.repeat(widths, translation_samples)
-
-
-def _sphere(shape: Shape, theta: FloatArray) -> list[tuple[FloatArray, float]]:
+def _sphere(shape: Shape, theta: FloatArray) -> list[Family]:
     width = WIDTH_FACTOR * 2 * shape.outer_radius
     return [(_turn(theta, axes, np.zeros(3)), width) for axes in (_DOWN, _SIDE)]
 
 
-def _bowl(shape: Shape, theta: FloatArray) -> tuple[FloatArray, float]:
-    outer, inner = shape.outer_radius, shape.inner_radius
-    origin = ((outer + inner) / 2, 0.0, -BOWL_DEPTH)
-    return _turn(theta, _DOWN, origin), WALL_FACTOR * (outer - inner)
+def _bowl(shape: Shape, theta: FloatArray) -> Family:
+    origin = (_wall_middle(shape), 0.0, -BOWL_DEPTH)
+    return _turn(theta, _DOWN, origin), _wall_opening(shape)
 
 
-def _rims(shape: Shape, theta: FloatArray) -> list[tuple[FloatArray, float]]:
-    outer, inner = shape.outer_radius, shape.inner_radius
-    middle, width = (outer + inner) / 2, WALL_FACTOR * (outer - inner)
+def _wall_middle(shape: Shape) -> float:
+    return (shape.outer_radius + shape.inner_radius) / 2
+
+
+def _wall_opening(shape: Shape) -> float:
+    return max(WALL_FACTOR * (shape.outer_radius - shape.inner_radius), MIN_OPENING)
+
+
+def _rims(shape: Shape, theta: FloatArray) -> list[Family]:
+    middle, width = _wall_middle(shape), _wall_opening(shape)
     edge = shape.height / 2 - RIM_DEPTH
     return [
         (_turn(theta, _DOWN, (middle, 0.0, edge)), width),
@@ -141,10 +144,40 @@ def _rims(shape: Shape, theta: FloatArray) -> list[tuple[FloatArray, float]]:
     ]
 
 
-def _side(
-    shape: Shape, theta: FloatArray, translation_samples: int, width: float
-) -> tuple[FloatArray, float]:
+def _side(shape: Shape, theta: FloatArray, translation_samples: int, width: float) -> Family:
     positions = slides(translation_samples, shape.height)
     origin = np.zeros((len(theta) * len(positions), 3))
     origin[:, 2] = np.tile(positions, len(theta))
     return _turn(np.repeat(theta, len(positions)), _SIDE, origin), width
+
+
+def _cylinder(shape: Shape, theta: FloatArray, translation_samples: int) -> list[Family]:
+    """KGN's rims and side for an open tube; closed ends are gripped across their diameter."""
+    width = WIDTH_FACTOR * 2 * shape.outer_radius
+    if shape.closure == "open":
+        return [*_rims(shape, theta), _side(shape, theta, translation_samples, width)]
+    depth = min(FACE_DEPTH, shape.height / 2)
+    edge = shape.height / 2 - depth
+    if shape.closure == "solid":
+        return [
+            (_turn(theta, _DOWN, (0.0, 0.0, edge)), width),
+            (_turn(theta, _UP, (0.0, 0.0, -edge)), width),
+            _side(shape, theta, translation_samples, width),
+        ]
+    rim = theta[_turn_distance(theta, 0.0) > HANDLE_ANGLE] if shape.handle else theta
+    families: list[Family] = [_rims(shape, rim)[0]]
+    if shape.taper >= STRAIGHT_TAPER:
+        around = theta
+        if shape.handle:
+            # Neither a finger (a quarter turn off the approach) nor the palm meets the handle.
+            meets = [_turn_distance(theta, turn) for turn in (np.pi / 2, np.pi, 3 * np.pi / 2)]
+            around = theta[np.min(meets, axis=0) > 2 * HANDLE_ANGLE]
+        families.append(_side(shape, around, translation_samples, width))
+        families.append((_turn(around, _UP, (0.0, 0.0, -edge)), width))
+    return families
+
+
+def _turn_distance(theta: FloatArray, reference: float) -> FloatArray:
+    """Smallest angle between directions [rad]."""
+    result: FloatArray = np.abs((theta - reference + np.pi) % (2 * np.pi) - np.pi)
+    return result

@@ -1,6 +1,6 @@
 # Copyright 2026 The kgnpro_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a scene looks: surfaces, background, lights and cameras; KGN's look."""
+"""How a scene looks: surfaces, background, props and lights; KGN's look."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kgnpro_ros.data.mujoco_model import Surface, Table
+from kgnpro_ros.data.mujoco_model import WHITE, Prop, Surface, Table
 from kgnpro_ros.data.render import Light
 
 FloatArray = NDArray[np.float64]
@@ -22,15 +22,16 @@ class Look:
     Attributes:
         surfaces: One for each object.
         table: The table.
-        background: RGB of what lies beyond the table, 0 to 1.
+        background: What lies beyond everything; its texture is a cube's.
         lights: The lights of each view.
         gamma: Display encoding of the rendered colours.
     """
 
     surfaces: tuple[Surface, ...]
     table: Table
-    background: tuple[float, float, float]
+    background: Surface
     lights: tuple[tuple[Light, ...], ...]
+    props: tuple[Prop, ...] = ()
     gamma: float = 1.0
 
 
@@ -52,4 +53,4 @@ def kgn_look(rng: np.random.Generator, objects: int, T_world_camera: FloatArray)
         )
         for pose in T_world_camera
     )  # fmt: skip
-    return Look(surfaces, Table(), (1.0, 1.0, 1.0), lights, gamma=2.2)
+    return Look(surfaces, Table(), WHITE, lights, gamma=2.2)

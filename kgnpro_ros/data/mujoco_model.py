@@ -9,8 +9,10 @@ or sphere, which is smooth, so that a lying tube does not rock on facets.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -35,7 +37,8 @@ class Surface:
 
     Attributes:
         rgb: Base colour, 0 to 1.
-        texture: RGB image that multiplies it, uint8 (H, H, 3), or None.
+        texture: RGB image that multiplies it, uint8: (H, H, 3) for flat things, (6 H, H, 3), the
+            faces of a cube that is shrunk onto the thing, for objects; or None.
         specular, shininess: Highlights, 0 to 1.
         repeat: Repetitions of the texture.
     """
@@ -47,12 +50,31 @@ class Surface:
     repeat: float = 1.0
 
 
+WHITE = Surface((1.0, 1.0, 1.0))
+
+
 @dataclass(frozen=True)
 class Table:
     """The table: half sizes [m] of its box and its surface; its top is z = 0."""
 
     half_size: tuple[float, float, float] = (0.5, 0.5, 0.02)
     surface: Surface = field(default_factory=lambda: Surface((0.5, 0.5, 0.5)))
+
+
+@dataclass(frozen=True)
+class Prop:
+    """A fixed box that is only seen: floor, paper on the table, furniture.
+
+    Attributes:
+        position, half_size: Centre and half sizes [m], world frame.
+        yaw: Turn about z [rad].
+        surface: How it looks.
+    """
+
+    position: tuple[float, float, float]
+    half_size: tuple[float, float, float]
+    yaw: float
+    surface: Surface
 
 
 def object_name(index: int) -> str:
@@ -64,24 +86,21 @@ def build_model(
     shapes: Sequence[Shape],
     surfaces: Sequence[Surface],
     table: Table,
-    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    background: Surface = WHITE,
+    props: Sequence[Prop] = (),
+    *,
     physics: bool = True,
 ) -> mujoco.MjModel:
     """Compile the model; object k is the body :func:`object_name` (k) with a free joint."""
-    spec = mujoco.MjSpec()
-    spec.option.timestep = 0.002
-    spec.visual.quality.offsamples = 0
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
-    spec.visual.quality.numslices, spec.visual.quality.numstacks = 64, 32
-    spec.visual.quality.numquads = 16
-    spec.visual.headlight.active = 0
-    spec.stat.extent, spec.stat.center = 1.0, (0.0, 0.0, 0.0)
-    spec.add_texture(
-        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT, rgb1=background, rgb2=background,
-        width=8, height=48,
+    spec = _empty_spec(background)
+    _add_box(spec, "table", (0.0, 0.0, -table.half_size[2]), table.half_size, 0.0, table.surface)
+    spec.worldbody.add_geom(
+        name="table_plane", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 1), contype=0,
+        conaffinity=_TABLE, group=COLLISION_GROUP, condim=6, friction=_FRICTION,
     )  # fmt: skip
-    _add_table(spec, table)
+    for index, prop in enumerate(props):
+        place = prop.position, prop.half_size, prop.yaw
+        _add_box(spec, f"prop_{index}", *place, prop.surface)
     for index, (shape, surface) in enumerate(zip(shapes, surfaces, strict=True)):
         body = spec.worldbody.add_body(name=object_name(index), pos=(10.0 + index, 0, 1))
         body.add_freejoint()
@@ -95,31 +114,59 @@ def build_model(
     return spec.compile()
 
 
+def _empty_spec(background: Surface) -> mujoco.MjSpec:
+    spec = mujoco.MjSpec()
+    spec.option.timestep = 0.002
+    spec.visual.quality.offsamples = 0
+    spec.visual.quality.shadowsize = 2048
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
+    spec.visual.quality.numslices, spec.visual.quality.numstacks = 64, 32
+    spec.visual.quality.numquads = 16
+    spec.visual.headlight.active = 0
+    spec.visual.map.shadowclip = 1.2
+    spec.stat.extent, spec.stat.center = 1.0, (0.0, 0.0, 0.0)
+    sky = background.texture
+    if sky is None:
+        sky = np.full((48, 8, 3), np.multiply(background.rgb, 255), np.float64).astype(np.uint8)
+    _add_texture(spec, "sky", mujoco.mjtTexture.mjTEXTURE_SKYBOX, sky)
+    return spec
+
+
+def _add_texture(
+    spec: mujoco.MjSpec, name: str, kind: mujoco.mjtTexture, image: NDArray[np.uint8]
+) -> None:
+    texture = spec.add_texture(
+        name=name, type=kind, width=image.shape[1], height=image.shape[0], nchannel=3
+    )
+    texture.data = np.ascontiguousarray(image).tobytes()
+
+
 def _add_material(spec: mujoco.MjSpec, name: str, surface: Surface) -> str:
     material = spec.add_material(
         name=name, rgba=(*surface.rgb, 1.0), specular=surface.specular,
         shininess=surface.shininess, texrepeat=(surface.repeat, surface.repeat),
     )  # fmt: skip
-    if surface.texture is not None:
-        size = surface.texture.shape[0]
-        spec.add_texture(
-            name=f"{name}_texture", type=mujoco.mjtTexture.mjTEXTURE_2D, width=size, height=size,
-            nchannel=3, data=np.ascontiguousarray(surface.texture).tobytes(),
-        )  # fmt: skip
+    image = surface.texture
+    if image is not None:
+        flat = image.shape[0] == image.shape[1]
+        kind = mujoco.mjtTexture.mjTEXTURE_2D if flat else mujoco.mjtTexture.mjTEXTURE_CUBE
+        _add_texture(spec, f"{name}_texture", kind, image)
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"{name}_texture"
     return name
 
 
-def _add_table(spec: mujoco.MjSpec, table: Table) -> None:
-    material = _add_material(spec, "table", table.surface)
+def _add_box(
+    spec: mujoco.MjSpec,
+    name: str,
+    position: tuple[float, float, float],
+    half_size: tuple[float, float, float],
+    yaw: float,
+    surface: Surface,
+) -> None:
     spec.worldbody.add_geom(
-        name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=table.half_size,
-        pos=(0, 0, -table.half_size[2]), material=material, contype=0, conaffinity=0,
-        group=VISUAL_GROUP,
-    )  # fmt: skip
-    spec.worldbody.add_geom(
-        name="table_plane", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 1), contype=0,
-        conaffinity=_TABLE, group=COLLISION_GROUP, condim=6, friction=_FRICTION,
+        name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=half_size, pos=position,
+        quat=(np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)), contype=0, conaffinity=0,
+        material=_add_material(spec, name, surface), group=VISUAL_GROUP,
     )  # fmt: skip
 
 
@@ -144,10 +191,22 @@ def _add_visual(
         )  # fmt: skip
         # Compilation moves a mesh to its centre of mass; MuJoCo moves the geom back.
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, **common)
+    _add_handle(body, shape, common)
+
+
+def _add_handle(body: mujoco.MjsBody, shape: Shape, common: dict[str, Any]) -> None:
+    path = shape.handle_path
+    for start, end in itertools.pairwise(path):
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=(*start, *end),
+            size=(shape.handle_radius, 0, 0), **common,
+        )  # fmt: skip
 
 
 def _add_collision(spec: mujoco.MjSpec, body: mujoco.MjsBody, index: int, shape: Shape) -> None:
     contact = {"condim": 6, "friction": _FRICTION, "group": COLLISION_GROUP}
+    light = {"contype": _OBJECTS, "conaffinity": _OBJECTS, "mass": 0.0}
+    _add_handle(body, shape, {**light, **contact})
     both = {"contype": _OBJECTS | _TABLE, "conaffinity": _OBJECTS, "density": _DENSITY}
     radius, half = shape.outer_radius, shape.height / 2
     if shape.kind == "cuboid":
@@ -167,7 +226,8 @@ def _add_collision(spec: mujoco.MjSpec, body: mujoco.MjsBody, index: int, shape:
         size = (radius, 0, 0)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size, **table_only, **contact)
     else:
-        size = (radius, half, 0)
+        # The foot of a tapered cup; such cups stand upright.
+        size = (radius * shape.taper, half, 0)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=size, **table_only, **contact)
     # Circumscribed, so that a gap between pieces is a gap between the true round surfaces.
     grow = np.array([_GROW, _GROW, _GROW if shape.kind == "semi_sphere" else 1.0])

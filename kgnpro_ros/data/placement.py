@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
@@ -39,10 +40,15 @@ def stable_rotation(rng: np.random.Generator, shape: Shape) -> tuple[FloatArray,
     if shape.kind == "cuboid":
         return _cuboid_rotation(rng, shape)
     half = shape.height / 2
+    if shape.taper < 1.0 or shape.handle:
+        return np.eye(3), half
     lying = np.cos(np.arctan2(shape.outer_radius, half))
     draw = rng.uniform()
-    if shape.closure == "base" or draw >= lying:
-        flip = shape.closure != "base" and rng.uniform() < 0.5
+    # A cup seldom lies and seldom stands on its head, whatever its faces say.
+    if shape.closure == "base":
+        lying *= 0.3
+    if draw >= lying:
+        flip = rng.uniform() < (0.1 if shape.closure == "base" else 0.5)
         return np.diag([1.0, -1.0, -1.0]) if flip else np.eye(3), half
     # Object x points up and z lies level; all but the stick are then turned about their axis.
     roll = 0.0 if shape.kind == "stick" else rng.uniform(0, 2 * np.pi)
@@ -66,13 +72,28 @@ def _cuboid_rotation(rng: np.random.Generator, shape: Shape) -> tuple[FloatArray
     return np.stack([first, np.cross(up, first), up]), float(half[axis])
 
 
-def random_pose(rng: np.random.Generator, shape: Shape, spread: float, limit: float) -> FloatArray:
-    """A resting pose: stable orientation, any yaw, Gaussian place within +-limit [m], (4, 4)."""
+@dataclass(frozen=True)
+class Spread:
+    """Where an object may be placed.
+
+    Attributes:
+        sigma: Standard deviation of x and y [m].
+        limit: Largest |x| and |y| [m].
+        hole: Least distance from the world origin [m].
+    """
+
+    sigma: float = 0.0625
+    limit: float = 0.5
+    hole: float = 0.0
+
+
+def random_pose(rng: np.random.Generator, shape: Shape, spread: Spread) -> FloatArray:
+    """A resting pose: stable orientation, any yaw, Gaussian place, ``T_world_object`` (4, 4)."""
     rotation, height = stable_rotation(rng, shape)
     yaw = Rotation.from_rotvec([0, 0, rng.uniform(0, 2 * np.pi)]).as_matrix()
     while True:
-        xy = rng.normal(0.0, spread, 2)
-        if np.abs(xy).max() < limit:
+        xy = rng.normal(0.0, spread.sigma, 2)
+        if np.abs(xy).max() < spread.limit and np.hypot(*xy) >= spread.hole:
             return make_transform(yaw @ rotation, (*xy, height))
 
 
@@ -80,8 +101,7 @@ def place_objects(
     rng: np.random.Generator,
     model: mujoco.MjModel,
     shapes: Sequence[Shape],
-    spread: float = 0.0625,
-    limit: float = 0.5,
+    spreads: Sequence[Spread],
 ) -> dict[int, FloatArray]:
     """Place and settle the objects of a model.
 
@@ -89,8 +109,7 @@ def place_objects(
         rng: Source of every draw.
         model: From :func:`kgnpro_ros.data.mujoco_model.build_model`, with physics.
         shapes: The shapes that it was built from.
-        spread: Standard deviation of the place [m].
-        limit: Largest |x| and |y| [m].
+        spreads: Where each of them may be.
 
     Returns:
         ``T_world_object`` by index; an object for which no free place was found is absent, one
@@ -98,9 +117,9 @@ def place_objects(
     """
     data = mujoco.MjData(model)
     placed: dict[int, FloatArray] = {}
-    for index, shape in enumerate(shapes):
+    for index, (shape, spread) in enumerate(zip(shapes, spreads, strict=True)):
         for _ in range(TRIES):
-            pose = random_pose(rng, shape, spread, limit)
+            pose = random_pose(rng, shape, spread)
             set_pose(model, data, index, pose)
             if not _touches(model, data, index):
                 placed[index] = pose

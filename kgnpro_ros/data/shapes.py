@@ -41,12 +41,17 @@ class Shape:
         wall: Ratio of outer to inner radius of hollow shapes.
         closure: Of a cylinder: ``open`` at both ends (KGN), ``base`` is a cup, closed at -z,
             ``solid`` is a can.
+        taper: Of a cup: radius at the bottom relative to the one at the top, which is the one
+            that ``dimensions`` gives.
+        handle: A cup has a handle on its +x side; seen and touched, but not a place to grasp.
     """
 
     kind: str
     dimensions: tuple[float, ...]
     wall: float = WALL
     closure: str = "open"
+    taper: float = 1.0
+    handle: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in CLASSES:
@@ -62,6 +67,12 @@ class Shape:
             )
         if self.closure != "open" and self.kind != "cylinder":
             raise DatasetError(f"only cylinders can be closed, not a {self.kind}")
+        if (self.taper != 1.0 or self.handle) and self.closure != "base":
+            raise DatasetError(
+                "only a cup (a cylinder with closure 'base') has a taper or a handle"
+            )
+        if not 0.2 <= self.taper <= 1.0:
+            raise DatasetError(f"taper must be 0.2 to 1, got {self.taper}")
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Shape:
@@ -69,19 +80,22 @@ class Shape:
         try:
             dimensions = tuple(float(value) for value in data["dimensions"])
             wall, closure = float(data.get("wall", WALL)), str(data.get("closure", "open"))
-            return cls(str(data["class"]), dimensions, wall, closure)
+            taper, handle = float(data.get("taper", 1.0)), bool(data.get("handle", False))
+            return cls(str(data["class"]), dimensions, wall, closure, taper, handle)
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"not a shape: {data!r} ({type(error).__name__}: {error})"
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: class, dimensions, wall, closure."""
+        """JSON form."""
         return {
             "class": self.kind,
             "dimensions": list(self.dimensions),
             "wall": self.wall,
             "closure": self.closure,
+            "taper": self.taper,
+            "handle": self.handle,
         }
 
     @property
@@ -104,6 +118,25 @@ class Shape:
         if self.kind in ("cylinder", "ring"):
             return self.dimensions[0] * self.wall
         return self.dimensions[0]
+
+    @property
+    def handle_path(self) -> FloatArray:
+        """Centre line of the handle, half a loop on the +x side, shape (6, 3) [m]; (0, 3) if none.
+
+        Its tube has the radius :attr:`handle_radius`.
+        """
+        if not self.handle:
+            return np.empty((0, 3))
+        angle = np.linspace(-np.pi / 2, np.pi / 2, 6)
+        reach = 0.32 * self.height
+        middle = self.outer_radius * (1 + self.taper) / 2
+        x = middle + 0.9 * reach * np.cos(angle) - 0.002
+        return np.stack([x, np.zeros(6), reach * np.sin(angle)], axis=-1)
+
+    @property
+    def handle_radius(self) -> float:
+        """Radius of the tube of the handle [m]."""
+        return 0.005
 
     @property
     def inner_radius(self) -> float:
@@ -156,9 +189,10 @@ def _outline(shape: Shape, segments: int) -> FloatArray:
     if inner == 0.0:
         return np.array([[0, -half], [outer, -half], [outer, half], [0, half]])
     if shape.closure == "base":
-        floor = -half + (outer - inner)
+        floor, low = -half + (outer - inner), outer * shape.taper
+        foot = _inner_foot(shape)
         return np.array(
-            [[0, -half], [outer, -half], [outer, half], [inner, half], [inner, floor], [0, floor]]
+            [[0, -half], [low, -half], [outer, half], [inner, half], [foot, floor], [0, floor]]
         )
     return np.array([[outer, -half], [outer, half], [inner, half], [inner, -half]])
 
@@ -173,14 +207,33 @@ def _profile_cells(shape: Shape, segments: int) -> FloatArray:
             [_arc(r, -np.pi / 2, top, count + 1) for r in (inner, outer)]
         )  # (side, arc, 2)
         return np.stack([layers[:, :-1], layers[:, 1:]], axis=2).transpose(1, 0, 2, 3)
-    cells = [_rectangle(inner, outer, -half, half)]
-    if shape.closure == "base":
-        cells.append(_rectangle(0.0, inner, -half, -half + (outer - inner)))
-    return np.stack(cells)
+    if shape.closure != "base":
+        return _quadrilateral(inner, outer, inner, outer, -half, half)[None]
+    floor, low, foot = -half + (outer - inner), outer * shape.taper, _inner_foot(shape)
+    rim = low + (outer - low) * (floor + half) / shape.height
+    base = _quadrilateral(0.0, low, 0.0, rim, -half, floor)
+    return np.stack([base, _quadrilateral(foot, rim, inner, outer, floor, half)])
 
 
-def _rectangle(r_low: float, r_high: float, z_low: float, z_high: float) -> FloatArray:
-    return np.array([[[r_low, z_low], [r_low, z_high]], [[r_high, z_low], [r_high, z_high]]])
+def _inner_foot(shape: Shape) -> float:
+    """Inner radius of a cup at its floor [m]."""
+    outer, wall = shape.outer_radius, shape.outer_radius - shape.inner_radius
+    rim = outer * (shape.taper + (1 - shape.taper) * wall / shape.height)
+    return max(rim - wall, 0.2 * rim)
+
+
+def _quadrilateral(
+    inner_low: float,
+    outer_low: float,
+    inner_high: float,
+    outer_high: float,
+    low: float,
+    high: float,
+) -> FloatArray:
+    """Profile cell between two heights, shape (side, height, 2)."""
+    return np.array(
+        [[[inner_low, low], [inner_high, high]], [[outer_low, low], [outer_high, high]]]
+    )
 
 
 def _revolve(cells: FloatArray, segments: int) -> FloatArray:
@@ -212,19 +265,3 @@ def _revolve_surface(outline: FloatArray, segments: int) -> tuple[FloatArray, ND
     triangles = triangles[area > 1e-12]
     vertices = triangles.reshape(-1, 3)
     return vertices, np.arange(len(vertices), dtype=np.int32).reshape(-1, 3)
-
-
-#: KGN's ranges [m] of every dimension, uniform and independent.
-KGN_RANGES: dict[str, tuple[tuple[float, float], ...]] = {
-    "cuboid": ((0.04, 0.12), (0.04, 0.12), (0.04, 0.12)),
-    "sphere": ((0.02, 0.05),),
-    "semi_sphere": ((0.04, 0.08),),
-    "cylinder": ((0.03, 0.07), (0.05, 0.10)),
-    "ring": ((0.02, 0.05), (0.008, 0.024)),
-    "stick": ((0.005, 0.01), (0.05, 0.10)),
-}
-
-
-def sample_shape(rng: np.random.Generator, kind: str) -> Shape:
-    """Draw a shape of a class from KGN's ranges."""
-    return Shape(kind, tuple(float(rng.uniform(low, high)) for low, high in KGN_RANGES[kind]))
