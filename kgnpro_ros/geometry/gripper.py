@@ -120,7 +120,7 @@ def load_gripper(name_or_path: str | Path) -> Gripper:
     if name in PRESETS:
         text = resources.files("kgnpro_ros.geometry.grippers").joinpath(f"{name}.yaml").read_text()
     elif Path(name).is_file():
-        text = Path(name).read_text()
+        text = _read(Path(name))
     else:
         raise ConfigError(f"no gripper {name!r}: neither a file nor one of {', '.join(PRESETS)}")
     try:
@@ -128,6 +128,13 @@ def load_gripper(name_or_path: str | Path) -> Gripper:
     except yaml.YAMLError as error:
         raise ConfigError(f"gripper file {name} is not valid YAML: {error}") from error
     return gripper_from_dict(data, name)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read gripper file {path}: {error}") from error
 
 
 def gripper_from_dict(data: Any, source: str) -> Gripper:
