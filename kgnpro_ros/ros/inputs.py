@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
@@ -50,9 +51,12 @@ class InputTopic:
         self._qos = qos
         self._callback = callback
         self._times: deque[float] = deque(maxlen=RATE_WINDOW)
+        # Without event handlers: rclpy's executor fails when one is destroyed while it waits, and
+        # explain_silence tells what they would.
         self._subscription = node.create_subscription(
-            message_type, topic, self._on_message, qos, callback_group=group
-        )
+            message_type, topic, self._on_message, qos, callback_group=group,
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        )  # fmt: skip
 
     @property
     def topic(self) -> str:

@@ -18,8 +18,7 @@ from kgnpro_ros.ros.conversions import (
 )
 from kgnpro_ros.ros.markers import grasps_to_markers
 from kgnpro_ros.ros.processing import Detection
-
-draw_grasps = None
+from kgnpro_ros.viz import draw_grasps
 
 #: Never latched: who comes late must not act on a scene that is gone.
 OUTPUT_QOS = QoSProfile(
@@ -49,5 +48,6 @@ class GraspPublishers:
         if self._markers.get_subscription_count():
             self._markers.publish(grasps_to_markers(grasps, detection.gripper, stamp))
         if self._picture.get_subscription_count():
-            picture = draw_grasps(detection.image, detection.camera_grasps, detection.gripper)
+            image = detection.image
+            picture = draw_grasps(image.color, image.camera, detection.camera_grasps)
             self._picture.publish(image_to_message(picture, "rgb8", detection.header))

@@ -30,7 +30,7 @@ def run_node(
         Exit code: 0 after a signal, 2 when the node could not start.
     """
     rclpy.init(args=list(args) if args is not None else None)
-    node = None
+    node = executor = None
     try:
         node = make_node()
         executor = make_executor()
@@ -45,6 +45,8 @@ def run_node(
         if node is not None:
             if hasattr(node, "close"):
                 node.close()
+            if executor is not None:
+                executor.shutdown(timeout_sec=2.0)
             node.destroy_node()
         rclpy.try_shutdown()
     return 0

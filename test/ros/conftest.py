@@ -61,7 +61,6 @@ def spin(ros):
 
     yield add
     for node in nodes:
-        executor.remove_node(node)
         if hasattr(node, "close"):
             node.close()
     executor.shutdown(timeout_sec=5)

@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -97,14 +98,18 @@ class TestCamera(Node):
 
 def good_frame(stamp) -> tuple[Image, Image, CameraInfo]:
     """Colour with a gradient, a flat depth image, and the camera of both."""
-    header = Header(stamp=stamp, frame_id=FRAME)
+
+    def header():
+        # One for each message: a test may spoil one of them.
+        return Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id=FRAME)
+
     color = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
     color[..., 0] = np.arange(CAMERA.width)
     depth = np.full((CAMERA.height, CAMERA.width), DEPTH_MM, np.uint16)
     return (
-        image_to_message(color, "rgb8", header),
-        image_to_message(depth, "16UC1", header),
-        camera_to_info(CAMERA, header),
+        image_to_message(color, "rgb8", header()),
+        image_to_message(depth, "16UC1", header()),
+        camera_to_info(CAMERA, header()),
     )
 
 

@@ -1,0 +1,321 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The detector node over real DDS, with a quick detector in place of the network."""
+
+import time
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseArray, TransformStamped
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSDurabilityPolicy
+from rclpy.time import Time
+from ros_graph import (
+    CAMERA,
+    DEPTH_MM,
+    FRAME,
+    PIXELS,
+    SCORES,
+    Caller,
+    QuickDetector,
+    TestCamera,
+    wait_until,
+)
+from sensor_msgs.msg import Image, RegionOfInterest
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool
+from tf2_ros import StaticTransformBroadcaster
+from visualization_msgs.msg import MarkerArray
+
+from kgnpro_ros.msg import GraspCandidateArray
+from kgnpro_ros.ros.conversions import image_to_message
+from kgnpro_ros.ros.detector_node import GraspDetectorNode
+
+INPUTS = ("color/image_raw", "depth/image_raw", "color/camera_info")
+
+
+def make_detector(camera: str, namespace: str, factory=QuickDetector, **parameters):
+    remap = [part for name in INPUTS for part in ("-r", f"{name}:=/{camera}/{name}")]
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    node = GraspDetectorNode(
+        detector_factory=factory, cli_args=["--ros-args", *remap], namespace=namespace,
+        use_global_arguments=False, parameter_overrides=overrides,
+    )  # fmt: skip
+    node.autostart()
+    return node
+
+
+@pytest.fixture(scope="module")
+def camera(spin):
+    return spin(TestCamera("cam"))
+
+
+@pytest.fixture(scope="module")
+def detector(spin, camera):
+    return spin(make_detector("cam", "one"))
+
+
+@pytest.fixture(scope="module")
+def caller(spin, detector):
+    return spin(Caller("caller", "/one/detect_grasps"))
+
+
+def collect(node, message_type, topic, count=1, wait=10.0):
+    received = []
+    subscription = node.create_subscription(message_type, topic, received.append, 5)
+    try:
+        assert wait_until(lambda: len(received) >= count, wait), f"nothing on {topic}"
+    finally:
+        node.destroy_subscription(subscription)
+    return received
+
+
+def test_service_returns_ranked_grasps_of_the_newest_frame(caller):
+    before = caller.get_clock().now()
+    response = caller.detect(wait_for_new_frame=True)
+    assert response.success, response.message
+    assert response.header.frame_id == FRAME
+    assert Time.from_msg(response.header.stamp) > before
+    np.testing.assert_allclose([c.score for c in response.candidates], SCORES, atol=1e-6)
+    expected = CAMERA.backproject(PIXELS, np.full(3, DEPTH_MM / 1000))
+    positions = [c.pose.position for c in response.candidates]
+    np.testing.assert_allclose([[p.x, p.y, p.z] for p in positions], expected, atol=1e-6)
+    assert response.gripper == "franka_hand"
+    assert response.inference_ms >= 0
+
+
+def test_limits_of_a_request(caller):
+    assert len(caller.detect(max_grasps=1).candidates) == 1
+    good = caller.detect(min_score=0.6)
+    assert [round(c.score, 3) for c in good.candidates] == [0.9, 0.7]
+    assert ("low_score", 1) in [(r.reason, r.count) for r in good.rejected]
+    roi = RegionOfInterest(x_offset=70, y_offset=50, width=20, height=20)
+    inside = caller.detect(roi=roi)
+    assert [round(c.score, 3) for c in inside.candidates] == [0.7]
+    assert ("outside_mask", 2) in [(r.reason, r.count) for r in inside.rejected]
+    assert "outside_mask 2" in inside.message
+
+
+def test_mask_of_a_request(caller):
+    ids = np.zeros((CAMERA.height, CAMERA.width), np.uint16)
+    ids[PIXELS[0, 1], PIXELS[0, 0]], ids[PIXELS[2, 1], PIXELS[2, 0]] = 300, 7
+    mask = image_to_message(ids, "16UC1", Header())
+    both = caller.detect(mask=mask)
+    assert [c.instance_id for c in both.candidates] == [300, 7]
+    one = caller.detect(mask=mask, instance_id=7)
+    assert [c.instance_id for c in one.candidates] == [7]
+
+
+def test_nothing_found_is_a_success_with_a_reason(caller):
+    roi = RegionOfInterest(x_offset=0, y_offset=0, width=5, height=5)
+    response = caller.detect(roi=roi)
+    assert response.success
+    assert len(response.candidates) == 0
+    assert "no grasp was found" in response.message
+    assert "outside_mask 3" in response.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"roi": RegionOfInterest(x_offset=100, width=100, height=5)}, "not inside the image"),
+        ({"min_score": 1.5}, "min_score is 1.5; expected 0"),
+        ({"instance_id": -1}, "instance_id is -1"),
+        ({"mask": Image(width=2, height=2, encoding="rgb8")}, "mask has encoding 'rgb8'"),
+        (
+            {"target_frame": "nowhere"},
+            "no transform from 'camera_color_optical_frame' to 'nowhere'",
+        ),
+    ],
+)
+def test_requests_that_make_no_sense_are_answered(caller, fields, words):
+    response = caller.detect(timeout=2.0, **fields)
+    assert not response.success
+    assert words in response.message
+    assert len(response.candidates) == 0
+
+
+def test_topics_follow_the_contract(detector, caller):
+    poses = collect(caller, PoseArray, "/one/grasp_detector/grasps")[0]
+    candidates = collect(caller, GraspCandidateArray, "/one/grasp_detector/candidates")[0]
+    assert poses.header.frame_id == candidates.header.frame_id == FRAME
+    assert len(poses.poses) == len(candidates.candidates) == 3
+    assert poses.poses[0] == candidates.candidates[0].pose
+    markers = collect(caller, MarkerArray, "/one/grasp_detector/markers")[0]
+    assert len(markers.markers) == 4
+    for topic in ("grasps", "candidates", "markers", "debug_image"):
+        (info,) = caller.get_publishers_info_by_topic(f"/one/grasp_detector/{topic}")
+        assert info.qos_profile.durability == QoSDurabilityPolicy.VOLATILE
+
+
+def test_debug_image_is_drawn_only_for_listeners(caller, monkeypatch):
+    from kgnpro_ros.ros import publishers
+
+    drawn = []
+    real = publishers.draw_grasps
+    monkeypatch.setattr(publishers, "draw_grasps", lambda *a: drawn.append(1) or real(*a))
+    caller.detect(wait_for_new_frame=True)
+    assert drawn == []
+    (picture, *_) = collect(caller, Image, "/one/grasp_detector/debug_image")
+    assert drawn
+    assert (picture.width, picture.height, picture.encoding) == (
+        CAMERA.width,
+        CAMERA.height,
+        "rgb8",
+    )
+    assert picture.header.frame_id == FRAME
+
+
+def test_target_frame_is_looked_up_at_the_stamp(spin, caller):
+    broadcaster = StaticTransformBroadcaster(caller)
+    transform = TransformStamped()
+    transform.header.frame_id, transform.child_frame_id = "base", FRAME
+    transform.transform.translation.z = 1.0
+    # Half a turn about x: the camera looks straight down.
+    transform.transform.rotation.x, transform.transform.rotation.w = 1.0, 0.0
+    broadcaster.sendTransform(transform)
+    response = caller.detect_until(lambda r: r.success, target_frame="base")
+    assert response.success, response.message
+    assert response.header.frame_id == "base"
+    p = response.candidates[1].pose.position
+    x, y, z = CAMERA.backproject(PIXELS[1], np.array(DEPTH_MM / 1000))
+    np.testing.assert_allclose([p.x, p.y, p.z], [x, -y, 1.0 - z], atol=1e-6)
+
+
+def test_set_enabled_stops_and_starts_continuous_detection(detector, caller):
+    client = caller.create_client(
+        SetBool, "/one/grasp_detector/set_enabled", callback_group=caller.group
+    )
+    assert caller.call(client, SetBool.Request(data=False)).success
+    assert wait_until(lambda: not detector.node_config.continuous)
+    time.sleep(0.2)
+    count = detector.worker.detections
+    time.sleep(0.3)
+    assert detector.worker.detections == count
+    assert caller.detect(wait_for_new_frame=True).success
+    assert caller.call(client, SetBool.Request(data=True)).success
+    assert wait_until(lambda: detector.worker.detections > count + 2)
+
+
+def test_parameters_change_the_next_detection_and_bad_ones_are_refused(caller):
+    client = caller.create_client(
+        SetParameters, "/one/grasp_detector/set_parameters", callback_group=caller.group
+    )
+
+    def set_one(name, value):
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        return caller.call(client, request).results[0]
+
+    refused = set_one("decode.top_k", 0)
+    assert not refused.successful
+    assert "Min: 1, Max: 10000" in refused.reason
+    fixed = set_one("model", "other")
+    assert not fixed.successful
+    assert "clean up the node first" in fixed.reason
+    assert set_one("decode.score_threshold", 0.6).successful
+    assert len(caller.detect(wait_for_new_frame=True).candidates) == 2
+    assert set_one("decode.score_threshold", 0.3).successful
+    assert len(caller.detect(wait_for_new_frame=True).candidates) == 3
+
+
+def test_diagnostics(caller):
+    def find(arrays, name):
+        return [s for a in arrays for s in a.status if s.name.endswith(name)]
+
+    arrays = collect(caller, DiagnosticArray, "/diagnostics", count=3)
+    detection = find(arrays, "detection")[-1]
+    values = {item.key: item.value for item in detection.values}
+    assert values["gripper"] == "franka_hand"
+    assert values["device"] == "cpu"
+    assert values["model sha256"] == "0" * 64
+    assert float(values["latency mean [ms]"]) >= 0
+    camera = find(arrays, "camera")[-1]
+    rates = {item.key: item.value for item in camera.values}
+    assert rates["color topic"] == "/cam/color/image_raw"
+    assert 10 < float(rates["depth rate [Hz]"]) < 30
+
+
+def test_a_call_that_cannot_end_in_time_is_answered_in_time(spin, camera):
+    slow = spin(make_detector("cam", "slow", lambda c: QuickDetector(c, delay=1.0)))
+    client = spin(Caller("slow_caller", "/slow/detect_grasps"))
+    assert wait_until(lambda: slow.source is not None and slow.source.newest() is not None)
+    start = time.monotonic()
+    response = client.detect(timeout=0.4)
+    assert time.monotonic() - start < 0.6
+    assert not response.success
+    assert "no result within the timeout of 0.40 s" in response.message
+    patient = client.detect(timeout=5.0)
+    assert patient.success, patient.message
+
+
+def test_many_callers_all_get_an_answer(spin, camera):
+    spin(make_detector("nobody", "busy"))
+    client = spin(Caller("busy_caller", "/busy/detect_grasps"))
+    assert client.client.wait_for_service(5.0)
+    start = time.monotonic()
+    futures = []
+    for _ in range(7):
+        message = client.client.srv_type.Request()
+        message.timeout.sec = 1
+        futures.append(client.client.call_async(message))
+    assert wait_until(lambda: all(f.done() for f in futures), 5.0)
+    assert time.monotonic() - start < 2.5
+    messages = [f.result().message for f in futures]
+    assert sum("busy" in m for m in messages) == 3
+    assert sum("no new frame" in m for m in messages) == 4
+
+
+@pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best_effort"])
+def test_both_kinds_of_publishers_are_received(spin, reliable):
+    name = f"qos_{'reliable' if reliable else 'best_effort'}"
+    spin(TestCamera(name, reliable=reliable))
+    spin(make_detector(name, name))
+    client = spin(Caller(f"{name}_caller", f"/{name}/detect_grasps"))
+    assert client.detect_until(lambda r: r.success).success
+
+
+def test_incompatible_quality_of_service_is_explained(spin):
+    spin(TestCamera("quiet", reliable=False))
+    spin(make_detector("quiet", "strict", reliability="reliable"))
+    client = spin(Caller("strict_caller", "/strict/detect_grasps"))
+    time.sleep(0.5)
+    response = client.detect(timeout=1.0)
+    assert not response.success
+    assert "node quiet has incompatible quality of service" in response.message
+    assert "reliability: best_effort" in response.message
+
+
+def test_lifecycle(spin, camera):
+    node = spin(make_detector("cam", "life", autostart=False))
+    client = spin(Caller("life_caller", "/life/detect_grasps"))
+    assert "not configured" in client.detect().message
+    change = client.create_client(
+        ChangeState, "/life/grasp_detector/change_state", callback_group=client.group
+    )
+    state = client.create_client(
+        GetState, "/life/grasp_detector/get_state", callback_group=client.group
+    )
+
+    def go(label):
+        request = ChangeState.Request()
+        request.transition.label = label
+        assert client.call(change, request).success
+        return client.call(state, GetState.Request()).current_state.label
+
+    assert go("configure") == "inactive"
+    assert "inactive" in client.detect().message
+    assert go("activate") == "active"
+    assert client.detect().success
+    assert go("deactivate") == "inactive"
+    assert node.source is None
+    assert go("activate") == "active"
+    assert client.detect().success
+    assert go("deactivate") == "inactive"
+    assert go("cleanup") == "unconfigured"
+    assert node.worker is None
+    assert "not configured" in client.detect().message
