@@ -60,6 +60,7 @@ def hits_object(
     bound_center = centers.mean(axis=0, keepdims=True)
     bound = float((np.linalg.norm(centers - bound_center, axis=-1) + radii).max())
     near = np.flatnonzero(_sphere_distance(T_world_box, half, bound_center)[:, 0] <= bound)
+    hit |= _hits_handle(T_world_box, half, shape, T_world_object)
     if len(near) == 0:
         return hit
     close = _sphere_distance(T_world_box[near], half[near], centers) <= radii
@@ -100,11 +101,27 @@ def colliding(
     return result
 
 
+def _hits_handle(
+    T_world_box: FloatArray, half: FloatArray, shape: Shape, T_world_object: FloatArray
+) -> BoolArray:
+    """Whether boxes overlap the handle of a cup, taken as a chain of spheres 2 mm apart, (N,)."""
+    path = shape.handle_path
+    if len(path) == 0:
+        return np.zeros(len(half), dtype=bool)
+    length = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
+    steps = np.linspace(0, len(path) - 1, int(length / 0.002) + 2)
+    chain = np.stack([np.interp(steps, np.arange(len(path)), c) for c in path.T], axis=-1)
+    distance = _sphere_distance(T_world_box, half, transform_points(T_world_object, chain))
+    result: BoolArray = (distance <= shape.handle_radius).any(axis=1)
+    return result
+
+
 def _sphere_distance(T_world_box: FloatArray, half: FloatArray, centers: FloatArray) -> FloatArray:
     """Distance from boxes (N) to points (M), 0 inside, shape (N, M)."""
     local = transform_points(invert(T_world_box), centers[None])
     outside = np.maximum(np.abs(local) - half[:, None], 0.0)
-    return np.linalg.norm(outside, axis=-1)
+    distance: FloatArray = np.linalg.norm(outside, axis=-1)
+    return distance
 
 
 def _hexahedron_axes(pieces: FloatArray) -> tuple[FloatArray, FloatArray]:

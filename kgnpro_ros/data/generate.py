@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,16 @@ def _write_png(path: Path, image: NDArray[Any]) -> None:
         raise DatasetError(f"could not write {path}; is the disk full?")
 
 
+def _exit_with_parent() -> None:
+    """End this worker when the generating process is gone, even killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
 def _start_worker() -> None:
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     os.environ["LP_NUM_THREADS"] = "1"  # Mesa's software renderer: one thread per process
     cv2.setNumThreads(1)
     _contexts.append(make_gl_context())

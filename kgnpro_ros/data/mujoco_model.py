@@ -210,24 +210,24 @@ def _add_collision(spec: mujoco.MjSpec, body: mujoco.MjsBody, index: int, shape:
     both = {"contype": _OBJECTS | _TABLE, "conaffinity": _OBJECTS, "density": _DENSITY}
     radius, half = shape.outer_radius, shape.height / 2
     if shape.kind == "cuboid":
-        size = np.asarray(shape.dimensions) / 2
+        size = tuple(value / 2 for value in shape.dimensions)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=size, **both, **contact)
         return
     if shape.kind == "sphere":
-        size = (radius, 0, 0)
+        size = (radius, 0.0, 0.0)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size, **both, **contact)
         return
     if shape.inner_radius == 0.0:
-        size = (radius, half, 0)
+        size = (radius, half, 0.0)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=size, **both, **contact)
         return
     table_only = {"contype": _TABLE, "conaffinity": 0, "mass": 0.0}
     if shape.kind == "semi_sphere":
-        size = (radius, 0, 0)
+        size = (radius, 0.0, 0.0)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size, **table_only, **contact)
     else:
         # The foot of a tapered cup; such cups stand upright.
-        size = (radius * shape.taper, half, 0)
+        size = (radius * shape.taper, half, 0.0)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=size, **table_only, **contact)
     # Circumscribed, so that a gap between pieces is a gap between the true round surfaces.
     grow = np.array([_GROW, _GROW, _GROW if shape.kind == "semi_sphere" else 1.0])

@@ -121,10 +121,10 @@ def _props(rng: np.random.Generator, table: Table) -> tuple[Prop, ...]:
         size = rng.uniform(0.05, 0.6, 3)
         angle = rng.uniform(0, 2 * np.pi)
         distance = np.hypot(*half) + np.hypot(size[0], size[1]) + rng.uniform(0, 0.7)
-        place = (float(distance * np.cos(angle)), float(distance * np.sin(angle)))
+        x, y = float(distance * np.cos(angle)), float(distance * np.sin(angle))
         height = (float(size[0]), float(size[1]), float(size[2]))
         props.append(
-            Prop((*place, FLOOR + height[2]), height, float(rng.uniform(0, np.pi)), _surface(rng))
+            Prop((x, y, FLOOR + height[2]), height, float(rng.uniform(0, np.pi)), _surface(rng))
         )
     return tuple(props)
 
@@ -134,9 +134,11 @@ def _lights(rng: np.random.Generator, T_world_camera: FloatArray) -> tuple[tuple
     shared = []
     count = int(rng.integers(1, 4))
     # Its own light: MuJoCo leaves out the ambient part of a light where that light is shadowed.
-    down = np.array([0.0, 0.0, -1.0])
+    down: FloatArray = np.array([0.0, 0.0, -1.0])
     ambient = float(rng.uniform(0.2, 0.6))
-    shared.append(Light(-2 * down, down, (0.0, 0.0, 0.0), ambient=(ambient,) * 3, directional=True))
+    shared.append(
+        Light(-2.0 * down, down, (0.0, 0.0, 0.0), ambient=(ambient,) * 3, directional=True)
+    )
     for number in range(count):
         angle, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(25, 90))
         position = sphere_position(2.0, elevation, angle) + rng.normal(0, 0.2, 3) * (1, 1, 0)

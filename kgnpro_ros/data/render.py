@@ -162,10 +162,10 @@ class Renderer:
         mujoco.mjr_readPixels(large, None, rect, self._context)
         if gamma != 1.0:
             table = np.linspace(0.0, 1.0, 256) ** (1.0 / gamma) * 255.0
-            large = cv2.LUT(large, table.round().astype(np.uint8))
+            large = cv2.LUT(large, table.round().astype(np.uint8)).astype(np.uint8, copy=False)
         size = (camera.width, camera.height)
         small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(small[::-1])
+        return np.ascontiguousarray(small[::-1], dtype=np.uint8)
 
 
 def make_gl_context() -> Any:

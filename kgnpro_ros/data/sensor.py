@@ -145,7 +145,7 @@ def _random_holes(shape: tuple[int, ...], share: float, rng: np.random.Generator
     if share <= 0:
         return np.zeros(shape, bool)
     coarse = rng.random((shape[0] // 20, shape[1] // 20), dtype=np.float32)
-    field = cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    field = np.asarray(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC))
     result: BoolImage = field > np.quantile(field[::4, ::4], 1 - share)
     return result
 
@@ -157,7 +157,7 @@ def _noise(shape: tuple[int, ...], correlation: float, rng: np.random.Generator)
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
     if step > 1.0:
         size = (shape[1], shape[0])
-        coarse = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+        coarse = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
     field = coarse[: shape[0], : shape[1]]
     result: FloatImage = field / max(float(field.std()), 1e-6)
     return result
@@ -167,8 +167,8 @@ def _blur_valid(depth: FloatImage, valid: BoolImage, sigma: float) -> FloatImage
     """Gaussian blur that ignores missing pixels."""
     weight = valid.astype(np.float32)
     total = cv2.GaussianBlur(depth * weight, (0, 0), sigma)
-    weight = cv2.GaussianBlur(weight, (0, 0), sigma)
-    result: FloatImage = np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), depth)
+    share = cv2.GaussianBlur(weight, (0, 0), sigma)
+    result: FloatImage = np.where(share > 1e-3, total / np.maximum(share, 1e-3), depth)
     return result
 
 
@@ -176,7 +176,7 @@ def sense_color(color: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
     """Exposure, white balance, softness and noise of a cheap colour camera."""
     image = color.astype(np.float32)
     if rng.uniform() < 0.5:
-        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.2)))
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.2))).astype(np.float32)
     gain = np.float32(rng.uniform(0.75, 1.3)) * (1 + rng.normal(0, 0.05, 3)).astype(np.float32)
     image = image * gain + np.float32(rng.uniform(-10, 15))
     image += rng.standard_normal(color.shape, dtype=np.float32) * np.float32(rng.uniform(0.5, 6))

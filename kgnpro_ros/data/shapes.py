@@ -158,7 +158,8 @@ class Shape:
         """
         if self.kind == "cuboid":
             corners = np.stack(np.meshgrid(*[(-0.5, 0.5)] * 3, indexing="ij"), axis=-1)
-            return corners.reshape(1, 8, 3) * np.asarray(self.dimensions)
+            box: FloatArray = corners.reshape(1, 8, 3) * np.asarray(self.dimensions)
+            return box
         return _revolve(_profile_cells(self, segments), segments)
 
     def visual_mesh(self, segments: int = 64) -> tuple[FloatArray, NDArray[np.int32]]:
@@ -203,10 +204,9 @@ def _profile_cells(shape: Shape, segments: int) -> FloatArray:
     if shape.kind in ("sphere", "semi_sphere"):
         top = np.pi / 2 if shape.kind == "sphere" else 0.0
         count = max(3, segments // 4) * (2 if shape.kind == "sphere" else 1)
-        layers = np.stack(
-            [_arc(r, -np.pi / 2, top, count + 1) for r in (inner, outer)]
-        )  # (side, arc, 2)
-        return np.stack([layers[:, :-1], layers[:, 1:]], axis=2).transpose(1, 0, 2, 3)
+        layers = np.stack([_arc(r, -np.pi / 2, top, count + 1) for r in (inner, outer)])
+        arcs: FloatArray = np.stack([layers[:, :-1], layers[:, 1:]], axis=2)  # (side, arc, end, 2)
+        return arcs.transpose(1, 0, 2, 3)
     if shape.closure != "base":
         return _quadrilateral(inner, outer, inner, outer, -half, half)[None]
     floor, low, foot = -half + (outer - inner), outer * shape.taper, _inner_foot(shape)
@@ -242,7 +242,8 @@ def _revolve(cells: FloatArray, segments: int) -> FloatArray:
     edges = np.stack([angle[:-1], angle[1:]], axis=-1)[None, :, None, None, :]  # (1, S, 1, 1, 2)
     r, z = cells[:, None, :, :, 0, None], cells[:, None, :, :, 1, None]
     x, y = r * np.cos(edges), r * np.sin(edges)
-    return np.stack([x, y, np.broadcast_to(z, x.shape)], axis=-1).reshape(-1, 8, 3)
+    swept: FloatArray = np.stack([x, y, np.broadcast_to(z, x.shape)], axis=-1)
+    return swept.reshape(-1, 8, 3)
 
 
 def _revolve_surface(outline: FloatArray, segments: int) -> tuple[FloatArray, NDArray[np.int32]]:

@@ -25,9 +25,8 @@ def random_color(rng: np.random.Generator) -> NDArray[np.float64]:
     if style == "light":
         return 1 - 0.25 * color
     if style == "vivid":
-        hue = np.uint8([[[int(rng.integers(180)), int(rng.integers(170, 256)), 230]]])
-        vivid: NDArray[np.float64] = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0] / 255.0
-        return vivid
+        hue = np.array([[[rng.integers(180), rng.integers(170, 256), 230]]], dtype=np.uint8)
+        return np.asarray(cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0], dtype=np.float64) / 255.0
     return color
 
 
@@ -118,9 +117,9 @@ def object_texture(rng: np.random.Generator, size: int = 96) -> Image | None:
     if style == "plain":
         return None
     make = {"mottled": mottled, "pattern": pattern, "printed": printed, "wood": wood}[style]
-    if style == "printed":
-        return np.concatenate([make(rng, size) for _ in range(6)])
-    return np.tile(make(rng, size), (6, 1, 1))
+    faces = [make(rng, size) for _ in range(6)] if style == "printed" else [make(rng, size)] * 6
+    image: Image = np.concatenate(faces)
+    return image
 
 
 def ground_texture(rng: np.random.Generator, size: int = 768) -> Image | None:
@@ -129,7 +128,8 @@ def ground_texture(rng: np.random.Generator, size: int = 768) -> Image | None:
     if style == "plain":
         return None
     make = {"wood": wood, "mottled": mottled, "pattern": pattern}[style]
-    return make(rng, size)
+    image: Image = make(rng, size)
+    return image
 
 
 def room_texture(rng: np.random.Generator, size: int = 256) -> Image:
