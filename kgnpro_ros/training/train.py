@@ -103,7 +103,10 @@ def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = F
         max_steps=config.max_steps,
         devices=config.devices, num_nodes=config.num_nodes, strategy=config.strategy,
         precision=_precision(config.precision),  # type: ignore[arg-type]
-        logger=[CSVLogger(out, "csv", ""), TensorBoardLogger(out, "tensorboard", "")],
+        logger=[
+            CSVLogger(out, "csv", f"from_step_{start:07d}"),  # one per stretch: it starts afresh
+            TensorBoardLogger(out, "tensorboard", ""),
+        ],
         callbacks=[
             EMAWeightAveraging(decay=config.ema_decay, update_starting_at_step=200),
             LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=10), saver,
