@@ -28,22 +28,22 @@ class Tree(nn.Module):
     ) -> None:
         super().__init__()
         self.depth = depth
+        if depth > 1:
+            self.left: nn.Module = Tree(depth - 1, in_channels, out_channels, stride)
+            self.right: nn.Module = Tree(
+                depth - 1, out_channels, out_channels, 1, inherited=inherited + out_channels
+            )
+            return
         self.pool = nn.MaxPool2d(stride, stride) if stride > 1 else nn.Identity()
         self.project = (
             nn.Identity() if in_channels == out_channels else _project(in_channels, out_channels)
         )
         if depth == 0:
             self.block = BasicBlock(in_channels, out_channels, stride)
-            return
-        if depth == 1:
-            self.left: nn.Module = BasicBlock(in_channels, out_channels, stride)
-            self.right: nn.Module = BasicBlock(out_channels, out_channels)
-            self.root = conv_bn(2 * out_channels + inherited, out_channels, kernel=1)
         else:
-            self.left = Tree(depth - 1, in_channels, out_channels, stride)
-            self.right = Tree(
-                depth - 1, out_channels, out_channels, 1, inherited=inherited + out_channels
-            )
+            self.left = BasicBlock(in_channels, out_channels, stride)
+            self.right = BasicBlock(out_channels, out_channels)
+            self.root = conv_bn(2 * out_channels + inherited, out_channels, kernel=1)
 
     def forward(self, x: Tensor, inherited: Sequence[Tensor] = ()) -> Tensor:
         """(B, in, H, W) -> (B, out, H/stride, W/stride)."""
