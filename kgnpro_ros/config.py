@@ -327,7 +327,9 @@ class NodeConfig:
         sync_slop: Largest difference of the stamps of colour and depth [s].
         sync_queue: Messages of each input that wait for their partners.
         time_jump: A stamp that lies this much [s] before the previous one restarts the pairing.
-        reliability: Quality of service asked of the camera; best_effort receives from both kinds.
+        reliability: Quality of service asked of the camera. best_effort receives from every
+            publisher and loses large images on a busy machine; auto asks for reliable and takes
+            best_effort where the publisher offers no more.
         depth_unit: Metres per unit of 16-bit depth images (32-bit ones are metres).
         depth_is_registered: Depth has the pixels of the colour image although it names another
             frame.
@@ -348,7 +350,7 @@ class NodeConfig:
     sync_slop: float = _ranged(0.05, 0.001, 10.0)
     sync_queue: int = _ranged(10, 1, 100)
     time_jump: float = _ranged(0.5, 0.01, 3600.0)
-    reliability: Literal["best_effort", "reliable"] = "best_effort"
+    reliability: Literal["auto", "best_effort", "reliable"] = "auto"
     depth_unit: float = _ranged(0.001, 0.000001, 1.0)
     depth_is_registered: bool = False
     rectified: bool = False
@@ -629,18 +631,22 @@ def config_from_dict(cls: type[T], data: Mapping[str, Any] | None, source: str =
     Raises:
         ConfigError: If a key is unknown, a value has the wrong type or is out of range.
     """
-    settings = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
+    settings = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _float, int: _integer})
     try:
         return dacite.from_dict(cls, dict(data or {}), settings)
     except (dacite.DaciteError, TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise ConfigError(f"{source}: {error}") from error
         raise ConfigError(f"{source}: {error}") from error
 
 
-def _number(value: Any) -> Any:
-    """Take whole numbers where YAML readers expect a float."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _integer(value: Any) -> Any:
+    """Make dacite refuse ``yes`` for a number: True is an int, its text is not."""
+    return str(value) if isinstance(value, bool) else value
+
+
+def _float(value: Any) -> Any:
+    """Take whole numbers where YAML readers expect a float, but no truth values."""
+    value = _integer(value)
+    return float(value) if isinstance(value, int) else value
 
 
 def load_config(cls: type[T], path: str | Path) -> T:
