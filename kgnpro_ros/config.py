@@ -625,6 +625,43 @@ class EvaluationConfig:
         )
 
 
+@dataclass(frozen=True)
+class StageConfig:
+    """When a stage of the detector counts as passed, for the table of losses.
+
+    Attributes:
+        distance, angle: Tolerance of the match [m, deg].
+        keypoint_error: Largest root-mean-square error of keypoints that are not off [px].
+    """
+
+    distance: float = _ranged(0.02, 0.0001, 1.0)
+    angle: float = _ranged(20.0, 0.01, 180.0)
+    keypoint_error: float = _ranged(8.0, 0.01, 1000.0)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How predicted covariances are compared with errors.
+
+    Attributes:
+        rotation_samples, translation_samples: Density of the ground truth; dense, because the
+            distance to a sparse sampling would count as error.
+        gate_distance, gate_angle: Predictions farther than this [m, deg] from all ground truth
+            are failures, not errors of a pose.
+    """
+
+    rotation_samples: int = _ranged(180, 2, 10000)
+    translation_samples: int = _ranged(20, 1, 10000)
+    gate_distance: float = _ranged(0.05, 0.001, 1.0)
+    gate_angle: float = _ranged(45.0, 1.0, 180.0)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
 def config_from_dict(cls: type[T], data: Mapping[str, Any] | None, source: str = "config") -> T:
     """Build a configuration; absent keys keep their defaults.
 

@@ -175,6 +175,7 @@ class GraspDetectorNode(LifecycleNode):
         source = self.source
         if source is None:
             return
+        source.adapt()
         waiting = source.waiting_for(self.node_config.stall_timeout)
         if waiting:
             self.problems.report(waiting, error=False)

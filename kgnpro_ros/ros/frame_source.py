@@ -13,7 +13,7 @@ from typing import Any
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -21,8 +21,6 @@ from kgnpro_ros.config import NodeConfig
 from kgnpro_ros.ros.conversions import COLOR_ENCODINGS, DEPTH_ENCODINGS, MASK_ENCODINGS
 from kgnpro_ros.ros.inputs import InputTopic
 from kgnpro_ros.ros.problems import ProblemLog
-
-SUBSCRIPTION_DEPTH = 5
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,8 @@ class FrameSource:
         self._restart()
 
     def _subscribe(self, node: Node) -> dict[str, InputTopic]:
-        reliable = self._config.reliability == "reliable"
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=SUBSCRIPTION_DEPTH,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
+        best_effort = self._config.reliability == "best_effort"
+        qos = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         group = MutuallyExclusiveCallbackGroup()
 
         def subscribe(key: str, name: str, topic: str, encodings: tuple[str, ...]) -> InputTopic:
@@ -139,6 +133,12 @@ class FrameSource:
             self._changed.notify_all()
         for item in self.inputs.values():
             item.close()
+
+    def adapt(self) -> None:
+        """Accept publishers that offer no reliable delivery, if the configuration says so."""
+        if self._config.reliability == "auto" and not self._closed:
+            for item in self.inputs.values():
+                item.accept_best_effort()
 
     def waiting_for(self, silence: float) -> str:
         """What keeps frames from coming, or an empty string when they come.

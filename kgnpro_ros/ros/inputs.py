@@ -12,9 +12,17 @@ from typing import Any
 from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import (
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from rclpy.subscription import Subscription
 
 RATE_WINDOW = 30
+SUBSCRIPTION_DEPTH = 5
 
 
 class InputTopic:
@@ -26,7 +34,7 @@ class InputTopic:
         topic: Relative name, so that users can remap it.
         message_type: Of the messages.
         expected: What the content has to be, for messages.
-        qos: Quality of service of the subscription.
+        reliability: Asked of the publisher.
         callback: Gets each message.
         group: Callback group of the subscription.
     """
@@ -38,7 +46,7 @@ class InputTopic:
         topic: str,
         message_type: type,
         expected: str,
-        qos: QoSProfile,
+        reliability: ReliabilityPolicy,
         callback: Callable[[Any], None],
         group: CallbackGroup,
     ) -> None:
@@ -46,17 +54,39 @@ class InputTopic:
         self.count = 0
         self.last_stamp: float | None = None
         self._node = node
+        self._relative = topic
+        self._group = group
         self._type = message_type
         self._expected = expected
-        self._qos = qos
+        self._qos = input_qos(reliability)
         self._callback = callback
         self._times: deque[float] = deque(maxlen=RATE_WINDOW)
+        self._subscription = self._subscribe()
+
+    def _subscribe(self) -> Subscription:
         # Without event handlers: rclpy's executor fails when one is destroyed while it waits, and
         # explain_silence tells what they would.
-        self._subscription = node.create_subscription(
-            message_type, topic, self._on_message, qos, callback_group=group,
+        return self._node.create_subscription(
+            self._type, self._relative, self._on_message, self._qos, callback_group=self._group,
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
         )  # fmt: skip
+
+    def accept_best_effort(self) -> bool:
+        """Subscribe again as best effort if that is all the publisher offers.
+
+        Returns:
+            Whether it was necessary.
+        """
+        if self.count or self._qos.reliability != ReliabilityPolicy.RELIABLE:
+            return False
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        offered = {publisher.qos_profile.reliability for publisher in publishers}
+        if offered != {ReliabilityPolicy.BEST_EFFORT}:
+            return False
+        self._node.destroy_subscription(self._subscription)
+        self._qos = input_qos(ReliabilityPolicy.BEST_EFFORT)
+        self._subscription = self._subscribe()
+        return True
 
     @property
     def topic(self) -> str:
@@ -110,8 +140,15 @@ class InputTopic:
 
     def _hint(self) -> str:
         if self._qos.reliability == ReliabilityPolicy.RELIABLE:
-            return "Set the parameter reliability: best_effort"
+            return "Set the parameter reliability: auto or best_effort"
         return ""
+
+
+def input_qos(reliability: ReliabilityPolicy) -> QoSProfile:
+    """Quality of service of sensor data: newest messages, never latched."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=SUBSCRIPTION_DEPTH, reliability=reliability
+    )
 
 
 def type_name(message_type: type) -> str:

@@ -270,11 +270,12 @@ def test_many_callers_all_get_an_answer(spin, camera):
     assert sum("no new frame" in m for m in messages) == 4
 
 
+@pytest.mark.parametrize("asked", ["auto", "best_effort"])
 @pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best_effort"])
-def test_both_kinds_of_publishers_are_received(spin, reliable):
-    name = f"qos_{'reliable' if reliable else 'best_effort'}"
+def test_both_kinds_of_publishers_are_received(spin, reliable, asked):
+    name = f"qos_{'reliable' if reliable else 'best_effort'}_{asked}"
     spin(TestCamera(name, reliable=reliable))
-    spin(make_detector(name, name))
+    spin(make_detector(name, name, reliability=asked))
     client = spin(Caller(f"{name}_caller", f"/{name}/detect_grasps"))
     assert client.detect_until(lambda r: r.success).success
 
@@ -287,7 +288,7 @@ def test_incompatible_quality_of_service_is_explained(spin):
     response = client.detect(timeout=1.0)
     assert not response.success
     assert "node quiet has incompatible quality of service" in response.message
-    assert "reliability: best_effort" in response.message
+    assert "reliability: auto or best_effort" in response.message
 
 
 def test_lifecycle(spin, camera):

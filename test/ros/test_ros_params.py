@@ -53,7 +53,10 @@ def test_defaults_become_parameters_and_come_back(make_node):
     descriptor = node.describe_parameter("decode.top_k")
     assert descriptor.integer_range[0].from_value == 1
     assert "Candidates per image" in descriptor.description
-    assert "best_effort, reliable" in node.describe_parameter("reliability").additional_constraints
+    assert (
+        "auto, best_effort, reliable"
+        in node.describe_parameter("reliability").additional_constraints
+    )
 
 
 def test_values_given_at_start(make_node):
@@ -90,7 +93,7 @@ def test_a_bad_start_value_is_an_error_until_it_is_set_right(make_node, argument
     [
         ("decode.top_k", 0, "Min: 1, Max: 10000"),
         ("decode.weight_min", 9.0, "weight_min <= weight_max"),
-        ("reliability", "sometimes", "expected one of best_effort, reliable"),
+        ("reliability", "sometimes", "expected one of auto, best_effort, reliable"),
         ("filters.workspace", [1.0], "has 1 numbers; expected 6"),
         ("filters.workspace", [1.0, 0.0, 0.0, 0.0, 1.0, 1.0], "not ordered"),
         ("max_age", float("nan"), "max_age"),
