@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kgnpro_ros.data import storage
 from kgnpro_ros.data.labels import GraspLabels, grasp_labels
 from kgnpro_ros.data.scene import Scene, SceneObject
-from kgnpro_ros.exceptions import DatasetError
+from kgnpro_ros.exceptions import DatasetError, KGNProError
 from kgnpro_ros.types import RGBDImage
 
 FloatArray = NDArray[np.float64]
@@ -43,6 +43,39 @@ class Sample:
     view: int
     T_world_camera: FloatArray
     objects: tuple[SceneObject, ...]
+
+
+class GraspDataset(Protocol):
+    """What every data set of images with ground-truth grasps offers.
+
+    Attributes:
+        path: Its folder.
+        views: Images per scene; images are ordered view after view and scene after scene.
+        scene_numbers: The scenes.
+        manifest: What is known about its making.
+    """
+
+    path: Path
+    views: int
+    scene_numbers: tuple[int, ...]
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def scene_of(self, index: int) -> int:
+        """Number of the scene that image ``index`` shows."""
+
+    def scene(self, index: int) -> Scene:
+        """The scene that image ``index`` shows."""
+
+    def load(self, index: int) -> Sample:
+        """Read one image."""
+
+    def grasp_labels(
+        self, index: int, rotation_samples: int, translation_samples: int, *, distinct: bool = False
+    ) -> GraspLabels:
+        """Grasps of the scene of image ``index``, with collision flags."""
 
 
 class SceneDataset:
@@ -98,7 +131,10 @@ class SceneDataset:
         raw = _read_png(folder / f"depth_{view}.png", cv2.IMREAD_UNCHANGED, np.uint16)
         mask = _read_png(folder / f"mask_{view}.png", cv2.IMREAD_UNCHANGED, np.uint8)
         rgb = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-        image = RGBDImage.from_raw_depth(rgb, raw, scene.camera, storage.DEPTH_SCALE)
+        try:
+            image = RGBDImage.from_raw_depth(rgb, raw, scene.camera, storage.DEPTH_SCALE)
+        except KGNProError as error:
+            raise DatasetError(f"{folder}, view {view}: {error}") from error
         pose = scene.T_world_camera[view]
         return Sample(image, mask, scene.scene_id, view, pose, scene.objects)
 
