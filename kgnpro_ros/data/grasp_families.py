@@ -23,8 +23,10 @@ FACE_DEPTH, RIM_DEPTH, BOWL_DEPTH = 0.02, 0.005, 0.002
 WIDTH_FACTOR, WALL_FACTOR = 1.2, 5.0
 #: Openings outside of KGN's range [m] are widened to, or left out. KGN's shapes never reach them.
 MIN_OPENING, MAX_OPENING = 0.015, 0.2
-#: Cups narrower at the bottom than this have no side grasps; half the sector of a handle [rad].
-STRAIGHT_TAPER, HANDLE_ANGLE = 0.9, np.radians(15.0)
+#: Cups narrower at the bottom than this have no side grasps.
+STRAIGHT_TAPER = 0.9
+#: Half the sector of a handle, and the least angle between it and where a hand comes from [rad].
+HANDLE_ANGLE, FAR_SIDE_ANGLE = np.radians(15.0), np.radians(105.0)
 
 #: Columns (x_g, y_g, z_g) of the three orientations that shapes of revolution use.
 _DOWN = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]], float)
@@ -167,13 +169,14 @@ def _cylinder(shape: Shape, theta: FloatArray, translation_samples: int) -> list
     rim = theta[_turn_distance(theta, 0.0) > HANDLE_ANGLE] if shape.handle else theta
     families: list[Family] = [_rims(shape, rim)[0]]
     if shape.taper >= STRAIGHT_TAPER:
-        around = theta
+        around, ends = theta, theta
         if shape.handle:
-            # Neither a finger (a quarter turn off the approach) nor the palm meets the handle.
-            meets = [_turn_distance(theta, turn) for turn in (np.pi / 2, np.pi, 3 * np.pi / 2)]
-            around = theta[np.min(meets, axis=0) > 2 * HANDLE_ANGLE]
+            # Hands come from the far side, where the handle stays ahead of the fingertips.
+            around = theta[_turn_distance(theta, np.pi) > FAR_SIDE_ANGLE]
+            finger = np.minimum(_turn_distance(theta, 0.0), _turn_distance(theta, np.pi))
+            ends = theta[finger > 2 * HANDLE_ANGLE]
         families.append(_side(shape, around, translation_samples, width))
-        families.append((_turn(around, _UP, (0.0, 0.0, -edge)), width))
+        families.append((_turn(ends, _UP, (0.0, 0.0, -edge)), width))
     return families
 
 
