@@ -78,3 +78,11 @@ def angle_between(rotation_a: Tensor, rotation_b: Tensor) -> Tensor:
     """
     chord = (rotation_a - rotation_b).flatten(-2).norm(dim=-1) / (2.0 * 2.0**0.5)
     return 2.0 * torch.asin(chord.clamp(max=1.0))
+
+
+def orthonormalize(rotation: Tensor) -> Tensor:
+    """The rotations next to nearly orthonormal matrices, shape (..., 3, 3).
+
+    One Newton step of the polar decomposition: an error of 1e-4 becomes one of 1e-8.
+    """
+    return 1.5 * rotation - 0.5 * (rotation @ (rotation.mT @ rotation))
