@@ -16,7 +16,11 @@ Depth = NDArray[np.float32]
 
 
 def random_affine(
-    rng: np.random.Generator, target: FloatArray, crop: int, config: AugmentConfig
+    rng: np.random.Generator,
+    target: FloatArray,
+    crop: int,
+    config: AugmentConfig,
+    zoom: float = 1.0,
 ) -> tuple[FloatArray, float]:
     """A similarity that brings a point near the middle of the crop.
 
@@ -25,12 +29,13 @@ def random_affine(
         target: Image point of interest [px], shape (2,).
         crop: Side of the square output [px].
         config: Ranges.
+        zoom: What the random zoom is relative to.
 
     Returns:
         Map from original to crop coordinates, shape (2, 3); its zoom.
     """
     low, high = np.log(config.scale_range)
-    scale = float(np.exp(rng.uniform(low, high)))
+    scale = zoom * float(np.exp(rng.uniform(low, high)))
     angle = np.deg2rad(rng.uniform(-config.max_rotation, config.max_rotation))
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     if config.flip and rng.random() < 0.5:

@@ -87,7 +87,7 @@ class CropDataset(Dataset[Any]):
         self.datasets, self.scenes, self.config = list(datasets), [list(s) for s in scenes], config
         if not self.datasets or not all(self.scenes):
             raise DatasetError("no training scenes: give at least one data set with enough scenes")
-        self.classes = NETWORK_PRESETS[config.network].orientation_classes
+        self.network = NETWORK_PRESETS[config.network]
         # Crops of one image follow each other, and reading it costs as much as cropping it.
         self._load = lru_cache(maxsize=2)(self._load_image)
         self._labels = lru_cache(maxsize=None)(self._load_labels)
@@ -114,9 +114,7 @@ class CropDataset(Dataset[Any]):
             distinct=True,
         ).free  # fmt: skip
 
-    def crop(
-        self, rng: np.random.Generator, source: int, scene: int, view: int
-    ) -> TrainingSample:
+    def crop(self, rng: np.random.Generator, source: int, scene: int, view: int) -> TrainingSample:
         """Load a view, crop it near one of its objects, and draw its targets."""
         config = self.config
         sample, labels = self._load(source, scene, view), self._labels(source, scene)
@@ -127,12 +125,14 @@ class CropDataset(Dataset[Any]):
         if len(T_camera_grasp):
             point = T_camera_grasp[int(rng.integers(len(T_camera_grasp))), :3, 3]
             middle = camera.project(point)
-        affine, scale = random_affine(rng, middle, config.crop, config.augment)
+        # As the detector does: the network sees every camera at one focal length.
+        zoom = self.network.focal_length / float(np.sqrt(camera.fx * camera.fy))
+        affine, scale = random_affine(rng, middle, config.crop, config.augment, zoom)
         color, depth = warp(sample.image.color, sample.image.depth, affine, config.crop)
         side = config.crop // STRIDE
         targets = make_targets(
             T_camera_grasp, labels.widths, camera, affine, -T_camera_world[:3, 2],
-            (side, side), self.classes, config.labels,
+            (side, side), self.network.orientation_classes, config.labels,
         )  # fmt: skip
         return TrainingSample(
             np.ascontiguousarray(jitter_color(rng, color, config.augment).transpose(2, 0, 1)),
