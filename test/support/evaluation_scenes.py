@@ -53,6 +53,7 @@ class MemoryScenes:
     def __init__(self, scenes: list[list[SceneObject]]) -> None:
         self.scenes = scenes
         self.label_calls = 0
+        self.last: Sample | None = None
 
     def __len__(self) -> int:
         return VIEWS * len(self.scenes)
@@ -66,9 +67,10 @@ class MemoryScenes:
         image = RGBDImage(np.zeros((*shape, 3), np.uint8), np.ones(shape, np.float32), CAMERA)
         pose = look_at(position, np.zeros(3))
         objects = tuple(self.scenes[index // VIEWS])
-        return Sample(
+        self.last = Sample(
             image, np.zeros(shape, np.uint8), str(index // VIEWS), index % VIEWS, pose, objects
         )
+        return self.last
 
     def grasp_labels(self, index: int, rotations: int, translations: int) -> GraspLabels:
         self.label_calls += 1
