@@ -30,7 +30,8 @@ from kgnpro_ros.data.render import Frame, make_gl_context
 from kgnpro_ros.data.scene import Scene
 from kgnpro_ros.exceptions import DatasetError
 
-_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 2)
+#: Run-length filtering: faster and, for noisy images, smaller than the default strategy.
+_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 _contexts: list[Any] = []
 
 
@@ -102,7 +103,7 @@ def generate(
     Args:
         out: Folder of the data set.
         config: What to make.
-        scenes: How many scenes.
+        scenes: How many scenes; a data set that has more already keeps them.
         seed: Seed of all of them.
         workers: Processes; all cores if None.
         progress: Called with (scenes done, scenes in all).
@@ -114,6 +115,7 @@ def generate(
         DatasetError: If the folder holds a data set made with other settings.
     """
     manifest = _open_manifest(out, config, scenes, seed)
+    scenes = manifest["scenes"]
     todo = [k for k in range(scenes) if not storage.scene_folder(out, k).is_dir()]
     for left_over in (out / "scenes").glob(".*.partial-*"):
         shutil.rmtree(left_over, ignore_errors=True)
