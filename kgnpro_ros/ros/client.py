@@ -120,11 +120,11 @@ def _nanoseconds(stamp: Any) -> int:
     return int(Time.from_msg(stamp).nanoseconds)
 
 
-def grasp_table(response: DetectGrasps.Response, title: str) -> Table:
+def grasp_table(response: DetectGrasps.Response) -> Table:
     """The best grasps of an answer as a table."""
     frame = response.header.frame_id
     in_camera = frame.endswith("optical_frame")
-    table = Table(title=f"{title}: {response.message}", title_justify="left")
+    table = Table()
     for name in ("rank", "score", "confidence", "width [mm]", f"x y z in {frame} [m]"):
         table.add_column(name, justify="right")
     table.add_column("approach to view [deg]" if in_camera else "approach to down [deg]")
@@ -161,8 +161,9 @@ def run_client(client: GraspClient, options: argparse.Namespace, console: Consol
     number, (more, name) = 0, client.trigger("current")
     while more:
         response = client.detect(options.target_frame, options.max_grasps)
-        console.print(grasp_table(response, name))
-        console.print(f"detected in {response.inference_ms:.0f} ms")
+        console.print(f"{name}: {response.message}; {response.inference_ms:.0f} ms")
+        if response.candidates:
+            console.print(grasp_table(response))
         picture = client.picture(response.header.stamp)
         if picture is None:
             raise ClientError(f"no overlay picture of {name} within {PICTURE_TIMEOUT} s")

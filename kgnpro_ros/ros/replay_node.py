@@ -59,7 +59,7 @@ class ReplayNode(Node):
         self._config = self._settings.get(ReplayConfig)
         self._frames = self._load()
         self._index = 0
-        self._shown_since = time.monotonic()
+        self._shown_since: float | None = None
         pose = camera_link_pose(self._config.camera_pose)
         self._camera = CameraPublisher(
             self, self._config.reliability, self._config.base_frame, pose
@@ -87,8 +87,10 @@ class ReplayNode(Node):
         return frames
 
     def _publish(self) -> None:
-        period = self._config.frame_period
-        if period > 0 and time.monotonic() - self._shown_since >= period:
+        now, period = time.monotonic(), self._config.frame_period
+        if self._shown_since is None:
+            self._shown_since = now
+        elif period > 0 and now - self._shown_since >= period:
             self._advance()
         frame = self._frames[self._index]
         self._camera.publish(frame.color, frame.depth, frame.camera)
