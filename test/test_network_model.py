@@ -188,7 +188,7 @@ def test_wrong_shapes_are_refused(color, depth, says):
         network()(torch.zeros(color), torch.ones(depth))
 
 
-@pytest.mark.parametrize("name", NETWORK_PRESETS)
+@pytest.mark.parametrize("name", ["full", "lite"])
 def test_forward_has_no_data_dependent_python(name):
     """Meta tensors have shapes but no values: a branch on a value raises."""
     with torch.device("meta"):
