@@ -70,26 +70,28 @@ class FrameSource:
         self._started = time.monotonic()
         self._last_pair = self._started
         self._pairing: dict[str, SimpleFilter] = {}
-        self.inputs = self._subscribe(node)
+        self.inputs = self._make_inputs(node)
         self._restart()
+        for item in self.inputs.values():
+            item.open()
 
-    def _subscribe(self, node: Node) -> dict[str, InputTopic]:
+    def _make_inputs(self, node: Node) -> dict[str, InputTopic]:
         best_effort = self._config.reliability == "best_effort"
         qos = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         group = MutuallyExclusiveCallbackGroup()
 
-        def subscribe(key: str, name: str, topic: str, encodings: tuple[str, ...]) -> InputTopic:
+        def image(key: str, name: str, topic: str, encodings: tuple[str, ...]) -> InputTopic:
             expected = f"encodings {', '.join(encodings)}"
             return InputTopic(
                 node, name, topic, Image, expected, qos, lambda m: self._on_image(key, m), group
             )
 
         inputs = {
-            "color": subscribe("color", "colour image", "color/image_raw", COLOR_ENCODINGS),
-            "depth": subscribe("depth", "depth image", "depth/image_raw", DEPTH_ENCODINGS),
+            "color": image("color", "colour image", "color/image_raw", COLOR_ENCODINGS),
+            "depth": image("depth", "depth image", "depth/image_raw", DEPTH_ENCODINGS),
         }
         if self._config.use_mask:
-            inputs["mask"] = subscribe("mask", "mask", "mask", MASK_ENCODINGS)
+            inputs["mask"] = image("mask", "mask", "mask", MASK_ENCODINGS)
         inputs["info"] = InputTopic(
             node, "camera_info", "color/camera_info", CameraInfo, "with fx in k[0]", qos,
             self._on_info, group,

@@ -61,6 +61,10 @@ class InputTopic:
         self._qos = input_qos(reliability)
         self._callback = callback
         self._times: deque[float] = deque(maxlen=RATE_WINDOW)
+        self._subscription: Subscription | None = None
+
+    def open(self) -> None:
+        """Subscribe; from now on the callback is called."""
         self._subscription = self._subscribe()
 
     def _subscribe(self) -> Subscription:
@@ -77,7 +81,11 @@ class InputTopic:
         Returns:
             Whether it was necessary.
         """
-        if self.count or self._qos.reliability != ReliabilityPolicy.RELIABLE:
+        if (
+            self._subscription is None
+            or self.count
+            or self._qos.reliability != ReliabilityPolicy.RELIABLE
+        ):
             return False
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         offered = {publisher.qos_profile.reliability for publisher in publishers}
@@ -91,7 +99,7 @@ class InputTopic:
     @property
     def topic(self) -> str:
         """Name after remapping."""
-        name: str = self._subscription.topic_name
+        name: str = self._node.resolve_topic_name(self._relative)
         return name
 
     @property
@@ -111,7 +119,9 @@ class InputTopic:
 
     def close(self) -> None:
         """End the subscription."""
-        self._node.destroy_subscription(self._subscription)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
 
     def _on_message(self, message: Any) -> None:
         self.count += 1

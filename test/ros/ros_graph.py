@@ -28,6 +28,9 @@ DEPTH_MM = 600
 PIXELS = np.array([[40, 30], [80, 60], [120, 90]])
 SCORES = np.array([0.9, 0.7, 0.5])
 
+#: Long enough for a machine that does many other things at once [s].
+PATIENCE = 60.0
+
 
 class QuickDetector:
     """Answers at once: a grasp at each of three pixels that the mask selects.
@@ -121,13 +124,15 @@ class Caller(Node):
         self.group = ReentrantCallbackGroup()
         self.client = self.create_client(DetectGrasps, service, callback_group=self.group)
 
-    def detect(self, wait: float = 10.0, timeout: float = 0.0, **fields) -> DetectGrasps.Response:
+    def detect(
+        self, wait: float = PATIENCE, timeout: float = 0.0, **fields
+    ) -> DetectGrasps.Response:
         """One call; ``timeout`` goes into the request, ``wait`` is the caller's patience [s]."""
         request = DetectGrasps.Request(**fields)
         request.timeout = Duration(seconds=timeout).to_msg()
         return self.call(self.client, request, wait)
 
-    def call(self, client, request, wait: float = 10.0):
+    def call(self, client, request, wait: float = PATIENCE):
         assert client.wait_for_service(wait), f"no service {client.srv_name}"
         done = threading.Event()
         future = client.call_async(request)
@@ -135,7 +140,7 @@ class Caller(Node):
         assert done.wait(wait), f"{client.srv_name} did not answer within {wait} s"
         return future.result()
 
-    def detect_until(self, accept, wait: float = 10.0, **fields) -> DetectGrasps.Response:
+    def detect_until(self, accept, wait: float = PATIENCE, **fields):
         """Call again until the answer is accepted; the last answer when patience ends."""
         deadline = time.monotonic() + wait
         while True:
@@ -145,7 +150,7 @@ class Caller(Node):
             time.sleep(0.05)
 
 
-def wait_until(condition, wait: float = 10.0) -> bool:
+def wait_until(condition, wait: float = PATIENCE) -> bool:
     """Poll until a condition holds."""
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:

@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray, TransformStamped
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy
 from rclpy.time import Time
@@ -63,11 +64,15 @@ def caller(spin, detector):
     return spin(Caller("caller", "/one/detect_grasps"))
 
 
-def collect(node, message_type, topic, count=1, wait=10.0):
+def collect(node, message_type, topic, count=1):
     received = []
-    subscription = node.create_subscription(message_type, topic, received.append, 5)
+    # Without event handlers, as in kgnpro_ros.ros.inputs: destroying them ends the executor.
+    subscription = node.create_subscription(
+        message_type, topic, received.append, 5,
+        event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+    )  # fmt: skip
     try:
-        assert wait_until(lambda: len(received) >= count, wait), f"nothing on {topic}"
+        assert wait_until(lambda: len(received) >= count), f"nothing on {topic}"
     finally:
         node.destroy_subscription(subscription)
     return received
