@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from support.perfect_maps import perfect_output
 
 from kgnpro_ros.config import DecodeConfig, LabelConfig, PnPConfig
 from kgnpro_ros.data.targets import (
@@ -19,7 +20,6 @@ from kgnpro_ros.data.targets import (
 from kgnpro_ros.geometry import Camera, canonical_keypoints
 from kgnpro_ros.geometry.se3 import make_transform
 from kgnpro_ros.network.decode import decode, orientation_class, orientation_mismatch
-from kgnpro_ros.network.model import NetworkOutput
 from kgnpro_ros.pnp.solver import solve_pnp
 from kgnpro_ros.types import GraspStatus
 
@@ -53,34 +53,9 @@ def targets_of(poses, widths=None, affine=IDENTITY, grid=GRID, down=DOWN, **sett
     return make_targets(poses, widths, CAMERA, affine, down, grid, CLASSES, LabelConfig(**settings))
 
 
-def as_output(targets, centers_only=True):
-    """The maps that a perfect network would predict."""
-    c, h, w = targets.heatmap.shape
-    output = NetworkOutput(
-        heatmap=torch.full((1, c, h, w), -20.0),
-        subpixel=torch.zeros(1, 2, h, w),
-        offsets=torch.zeros(1, c, 4, 2, h, w),
-        width=torch.zeros(1, c, h, w),
-        weights=None,
-        depth=torch.zeros(1, c, h, w),
-        depth_weight=torch.zeros(1, c, h, w),
-    )
-    chosen = targets.weight == 1 if centers_only else np.ones(len(targets.index), bool)
-    index = torch.from_numpy(targets.index[chosen])
-    cell, orientation = index % (h * w), index // (h * w)
-    output.heatmap.flatten()[index] = 5.0
-    output.subpixel.flatten(2)[0][:, cell] = torch.from_numpy(targets.subpixel[chosen]).T
-    offsets = torch.from_numpy(targets.offsets[chosen])
-    output.offsets.flatten(-2)[0][orientation, :, :, cell] = offsets
-    output.width.flatten()[index] = torch.from_numpy(targets.width[chosen])
-    output.depth.flatten()[index] = torch.from_numpy(targets.depth[chosen])
-    output.depth_weight.flatten()[index] = 100.0
-    return output
-
-
 def decoded(targets, local_maximum=True):
     batch = decode(
-        as_output(targets, local_maximum),
+        perfect_output(targets, local_maximum),
         DecodeConfig(local_maximum=local_maximum, top_k=500, score_threshold=0.5),
     )
     assert (batch.status != int(GraspStatus.ORIENTATION_MISMATCH)).all()

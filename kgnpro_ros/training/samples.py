@@ -183,4 +183,4 @@ class ResumableSampler(Sampler[int]):
         return iter(range(self.start + self.rank, self.end, self.world_size))
 
     def __len__(self) -> int:
-        return max(0, (self.end - self.start - self.rank) // self.world_size)
+        return len(range(self.start + self.rank, self.end, self.world_size))

@@ -10,13 +10,15 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kgnpro_ros.config import TrainConfig, config_from_dict, dump_config
@@ -60,7 +62,8 @@ class Checkpointer(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, *args: Any) -> None:
         """Save what there is when the run is interrupted or fails."""
-        if trainer.global_step > 0:
+        # While validating, averaged and current weights have changed places.
+        if trainer.global_step > 0 and not trainer.validating:
             self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, *args: Any) -> None:
@@ -108,7 +111,7 @@ def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = F
             TensorBoardLogger(out, "tensorboard", ""),
         ],
         callbacks=[
-            EMAWeightAveraging(decay=config.ema_decay, update_starting_at_step=200),
+            WeightAveraging(avg_fn=partial(running_average, decay=config.ema_decay)),
             LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=10), saver,
         ],
         use_distributed_sampler=False, enable_checkpointing=False,
@@ -124,6 +127,15 @@ def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = F
         weights_only=False,
     )
     return export_checkpoint(out)
+
+
+def running_average(average: Tensor, current: Tensor, updates: Tensor, decay: float) -> Tensor:
+    """Exponential average of weights that forgets its first steps faster.
+
+    With a constant decay the weights of a short run would mostly be the random ones of its start.
+    """
+    keep = ((1.0 + updates) / (10.0 + updates)).clamp(max=decay)
+    return average * keep + current * (1.0 - keep)
 
 
 def split_scenes(
