@@ -1,56 +1,38 @@
 # Copyright 2026 The kgnpro_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Small dense linear algebra over large batches, element by element.
-
-LAPACK and GEMM calls on thousands of 3x3 to 6x6 matrices wake worker threads for microseconds of
-work; on a machine whose cores are busy each call then waits milliseconds. These stay in the calling
-thread at the sizes of the solver, and are differentiable. The batch axis B comes last, so that
-every operation runs over contiguous memory.
-"""
+"""Small dense linear algebra over large batches."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 
-def multiply(left: Tensor, right: Tensor) -> Tensor:
-    """Matrix product over a trailing batch: (..., n, k, B) x (..., k, m, B) -> (..., n, m, B)."""
-    result = left[..., :, :1, :] * right[..., :1, :, :]
-    for k in range(1, left.shape[-2]):
-        result = torch.addcmul(result, left[..., :, k : k + 1, :], right[..., k : k + 1, :, :])
-    return result
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Keep CPU work in the calling thread while many tiny operations run.
 
-
-def eliminate(system: Tensor) -> Tensor:
-    """Solve positive definite systems by Gauss-Jordan elimination without pivoting.
-
-    Args:
-        system: Matrices with right-hand sides appended, shape (..., n, n + m, B).
-
-    Returns:
-        Solutions, shape (..., n, m, B); not finite where a pivot is zero.
+    Waking a worker thread for microseconds of work costs more than it saves, and milliseconds when
+    the other cores are busy. PyTorch keeps the number per calling thread.
     """
-    n = system.shape[-3]
-    # Unit diagonal: metres and radians differ by orders of magnitude, and float32 has seven digits.
-    scale = system.diagonal(dim1=-3, dim2=-2).mT[..., None, :].rsqrt()
-    system = system * scale
-    system = torch.cat([system[..., :n, :] * scale.transpose(-3, -2), system[..., n:, :]], dim=-2)
-    unit = torch.eye(n, dtype=system.dtype, device=system.device)[:, :, None, None]
-    for k in range(n):
-        # Columns left of the pivot are done, so each step only carries what is to its right.
-        pivot = system[..., :, :1, :]
-        right = system[..., :, 1:, :]
-        row = right[..., k : k + 1, :, :] / pivot[..., k : k + 1, :, :]
-        system = torch.addcmul(right, pivot - unit[k], row, value=-1.0)
-    return system * scale
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
-def inverse(matrix: Tensor) -> Tensor:
-    """Inverses of positive definite matrices, symmetrised: (..., n, n, B) -> (..., n, n, B)."""
-    eye = torch.eye(matrix.shape[-2], dtype=matrix.dtype, device=matrix.device)[..., None]
-    result = eliminate(torch.cat([matrix, eye.expand_as(matrix)], dim=-2))
-    return 0.5 * (result + result.transpose(-3, -2))
+def multiply(left: Tensor, right: Tensor) -> Tensor:
+    """Matrix product with the batch last: (..., n, k, B) x (..., k, m, B) -> (..., n, m, B)."""
+    columns, rows = torch.split(left, 1, dim=-2), torch.split(right, 1, dim=-3)
+    result = columns[0] * rows[0]
+    for column, row in zip(columns[1:], rows[1:], strict=True):
+        result = torch.addcmul(result, column, row)
+    return result
 
 
 def batch_last(matrix: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Linearization:
     Attributes:
         cost: Robust cost, shape (..., B).
         system: Gauss-Newton matrix with Huber weights, then the exact gradient as its seventh
-            column, shape (..., 6, 7, B): batch last, as :mod:`kgnpro_ros.pnp.linear` takes it.
+            column, shape (..., B, 6, 7).
     """
 
     cost: Tensor
@@ -68,12 +68,12 @@ class Linearization:
     @property
     def hessian(self) -> Tensor:
         """Shape (..., B, 6, 6)."""
-        return batch_first(self.system[..., :6, :])
+        return self.system[..., :6]
 
     @property
     def gradient(self) -> Tensor:
         """Shape (..., B, 6)."""
-        return self.system[..., 6, :].mT
+        return self.system[..., 6]
 
 
 def make_problem(
@@ -192,14 +192,14 @@ def linearize(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Lin
     cost = values.sum(-2)
     rows = _jacobian_rows(problem, difference, z, rotated)
     right = torch.cat([rows, residual.flatten(-3, -2)[..., None, :, :]], dim=-3)
-    factors = torch.cat([factor, factor], dim=-2)
-    system = multiply(rows * factors[..., None, :, :], right.transpose(-3, -2))
+    left = rows * torch.cat([factor, factor], dim=-2)[..., None, :, :]
+    system = batch_first((left[..., :, None, :, :] * right[..., None, :, :, :]).sum(-2))
     depth = _depth_residual(problem, translation)
     if depth is not None and problem.depth_weight is not None:
         value, factor = _depth_huber(problem, depth)
         cost = cost + value
-        system[..., 2, 2, :] += factor * problem.depth_weight**2
-        system[..., 2, 6, :] += factor * problem.depth_weight * depth
+        system[..., 2, 2] += factor * problem.depth_weight**2
+        system[..., 2, 6] += factor * problem.depth_weight * depth
     return Linearization(cost, system)
 
 
@@ -259,7 +259,9 @@ def _depth_huber(problem: PnPProblem, residual: Tensor) -> tuple[Tensor, Tensor]
 
 def _spread(keypoints: Tensor) -> Tensor:
     """Square root of the summed variances of both axes [px], shape (B,)."""
-    return keypoints.var(dim=-2).sum(-1).sqrt()
+    # Not Tensor.var, which warns when there are no grasps.
+    centered = keypoints - keypoints.mean(dim=-2, keepdim=True)
+    return ((centered**2).sum((-1, -2)) / (keypoints.shape[-2] - 1)).sqrt()
 
 
 def _usable_depth(depth: Tensor, weight: Tensor | None, count: int) -> tuple[Tensor, Tensor]:

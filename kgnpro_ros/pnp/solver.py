@@ -10,7 +10,7 @@ from torch import Tensor
 from kgnpro_ros.config import PnPConfig
 from kgnpro_ros.exceptions import ShapeError
 from kgnpro_ros.geometry import so3
-from kgnpro_ros.pnp.linear import batch_first, batch_last, eliminate, inverse
+from kgnpro_ros.pnp.linear import single_threaded
 from kgnpro_ros.pnp.planar import planar_seeds
 from kgnpro_ros.pnp.residual import (
     Linearization,
@@ -27,7 +27,10 @@ from kgnpro_ros.types import GraspStatus, PnPResult
 INITIAL_DAMPING, DAMPING_ACCEPTED, DAMPING_REJECTED = 1e-3, 0.1, 10.0
 
 #: A seed has converged when a step changes its cost by less than this share (plus as many nats).
-COST_TOLERANCE = 1e-5
+COST_TOLERANCE = 1e-3
+
+#: A seed whose cost is this many nats above the best of its grasp does not keep the others waiting.
+HOPELESS = 20.0
 
 #: Steps between two looks at convergence, each of which makes a GPU wait.
 CHECK_EVERY = 2
@@ -79,7 +82,8 @@ def solve_pnp(
         raise ShapeError(
             f"tip_depth has shape {tuple(tip_depth.shape)}; expected ({len(keypoints)}, 2)"
         )
-    with torch.no_grad(), torch.autocast(keypoints.device.type, enabled=False):
+    device = keypoints.device.type
+    with torch.no_grad(), torch.autocast(device, enabled=False), single_threaded():
         problem = make_problem(
             keypoints, weights, camera_matrix, object_points, config, center_depth, depth_weight
         )
@@ -87,6 +91,7 @@ def solve_pnp(
         rotation, translation, model = minimise(
             problem, seeds.rotation, seeds.translation, config.iterations
         )
+        rotation = so3.orthonormalize(rotation)  # steps in float32 drift by a few 1e-5
         in_front = is_in_front(problem, rotation, translation)
         solved = torch.isfinite(model.cost) & ~seeds.degenerate
         cost = model.cost.masked_fill(~(in_front & solved), torch.inf)
@@ -101,8 +106,8 @@ def minimise(
 
     Args:
         problem: Measurements of B grasps.
-        rotation: Start poses, shape (..., B, 3, 3).
-        translation: Shape (..., B, 3) [m].
+        rotation: Start poses from S seeds, shape (S, B, 3, 3).
+        translation: Shape (S, B, 3) [m].
         iterations: Most steps; fewer are taken once every pose has converged.
 
     Returns:
@@ -121,24 +126,28 @@ def minimise(
         translation = torch.where(accepted[..., None], new_translation, translation)
         model = Linearization(
             torch.where(accepted, new.cost, model.cost),
-            torch.where(accepted[..., None, None, :], new.system, model.system),
+            torch.where(accepted[..., None, None], new.system, model.system),
         )
-        if step % CHECK_EVERY == CHECK_EVERY - 1 and not bool(moving.any()):
-            break
+        if step % CHECK_EVERY == CHECK_EVERY - 1:
+            rival = model.cost < model.cost.amin(0) + HOPELESS
+            if not bool((moving & rival).any()):
+                break
     return rotation, translation, model
 
 
 def gauss_newton_step(model: Linearization) -> Tensor:
     """Undamped step (dt, omega) to the minimum of the model, shape (..., B, 6)."""
-    return -eliminate(model.system).squeeze(-2).mT
+    step: Tensor = torch.linalg.solve_ex(model.hessian, -model.gradient)[0]
+    return step
 
 
 def _damped_step(model: Linearization, damping: Tensor) -> Tensor:
-    system = model.system.clone()
-    diagonal = system.diagonal(dim1=-3, dim2=-2)
+    matrix = model.hessian.clone()
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     # Relative to the diagonal, hence the same in metres and millimetres.
     diagonal *= 1.0 + damping[..., None]
-    return -eliminate(system).squeeze(-2).mT
+    step: Tensor = torch.linalg.solve_ex(matrix, -model.gradient)[0]
+    return step
 
 
 def _retract(rotation: Tensor, translation: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,8 +206,8 @@ def _result(
     chosen_r, chosen_t, chosen_cost = (pick(v, second) for v in (rotation, translation, cost))
     other_r, other_t, other_cost = (pick(v, ~second) for v in (rotation, translation, cost))
     single = (so3.angle_between(chosen_r, other_r) < SAME_MODE_ANGLE) | ~torch.isfinite(other_cost)
-    covariance = inverse(batch_last(pick(model.hessian, second)))
-    covariance = batch_first(covariance)
+    covariance = torch.linalg.inv_ex(pick(model.hessian, second))[0]
+    covariance = 0.5 * (covariance + covariance.mT)
     certain = (covariance.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
     failed = ~(solved.any(0) & certain & torch.isfinite(covariance).flatten(-2).all(-1))
     behind = ~failed & ~torch.isfinite(chosen_cost)
