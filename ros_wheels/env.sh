@@ -33,7 +33,7 @@ if [ -d "$_kgnpro_site/ros_wheels_bootstrapper" ]; then
   # The wheels are a ROS prefix of their own; their shared libraries lie in ros_*.libs.
   _kgnpro_prepend AMENT_PREFIX_PATH "$_kgnpro_venv"
   _kgnpro_prepend CMAKE_PREFIX_PATH "$_kgnpro_venv"
-  for _kgnpro_dir in $(find "$_kgnpro_site" -maxdepth 1 -name 'ros_*.libs'); do
+  for _kgnpro_dir in "$_kgnpro_site"/ros_*.libs; do
     _kgnpro_prepend LD_LIBRARY_PATH "$_kgnpro_dir"
   done
   _kgnpro_prepend LD_LIBRARY_PATH "$_kgnpro_venv/lib"

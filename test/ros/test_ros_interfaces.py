@@ -25,7 +25,7 @@ FILES = sorted(path for folder in ("msg", "srv", "action") for path in (ROOT / f
 
 
 def example():
-    candidate = GraspCandidate(id="0", width=0.05, score=0.9, status=GraspCandidate.STATUS_OK)
+    candidate = GraspCandidate(id="0", width=0.0625, score=0.875, status=GraspCandidate.STATUS_OK)
     candidate.covariance[35] = 2.5
     candidate.keypoints[7] = 239.5
     result = GraspCandidateArray(candidates=[candidate], gripper="franka_hand")
