@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parent
 
 
 def version() -> str:
-    """Returns the version, whose one place is kgnpro_ros/__init__.py."""
-    text = (ROOT / "kgnpro_ros" / "__init__.py").read_text(encoding="utf-8")
+    """Returns the version, whose one place is kgnpro_ros/version.py."""
+    text = (ROOT / "kgnpro_ros" / "version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
 
 

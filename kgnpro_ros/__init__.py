@@ -4,7 +4,9 @@
 
 from pkgutil import extend_path
 
-__version__ = "0.1.0"
+from kgnpro_ros.version import __version__
+
+__all__ = ["__version__"]
 
 # colcon puts the generated modules kgnpro_ros.msg, .srv and .action into its install folder. They
 # are part of this package also when it is imported from the source folder (pytest, pip -e).
