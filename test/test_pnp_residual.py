@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pnp_cases import CAMERA_MATRIX, POINTS, random_poses
+from support.pnp_cases import CAMERA_MATRIX, POINTS, random_poses
 
 from kgnpro_ros.config import PnPConfig
 from kgnpro_ros.exceptions import CameraError, ShapeError

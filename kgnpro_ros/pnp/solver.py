@@ -208,9 +208,11 @@ def _result(
     single = (so3.angle_between(chosen_r, other_r) < SAME_MODE_ANGLE) | ~torch.isfinite(other_cost)
     covariance = torch.linalg.inv_ex(pick(model.hessian, second))[0]
     covariance = 0.5 * (covariance + covariance.mT)
-    certain = (covariance.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
-    failed = ~(solved.any(0) & certain & torch.isfinite(covariance).flatten(-2).all(-1))
-    behind = ~failed & ~torch.isfinite(chosen_cost)
+    certain = torch.isfinite(covariance).flatten(-2).all(-1)
+    certain &= (covariance.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
+    in_front = torch.isfinite(chosen_cost)
+    behind = solved.any(0) & ~in_front
+    failed = ~solved.any(0) | (in_front & ~certain)
     status = torch.full_like(second, GraspStatus.OK, dtype=torch.int64)
     status = status.masked_fill(failed, GraspStatus.PNP_FAILED)
     status = status.masked_fill(behind, GraspStatus.BEHIND_CAMERA)
