@@ -154,13 +154,18 @@ def test_no_scenes_are_refused(scenes):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-@pytest.mark.parametrize(("start", "end"), [(0, 12), (5, 12), (0, 1), (7, 7)])
-def test_processes_cover_every_number_once(start, end, world_size):
-    ranks = [ResumableSampler(start, end, rank, world_size) for rank in range(world_size)]
-    assert sorted(n for rank in ranks for n in rank) == list(range(start, end))
+@pytest.mark.parametrize(("first", "end"), [(0, 12), (5, 12), (0, 1), (7, 7)])
+def test_processes_cover_every_number_once(first, end, world_size):
+    ranks = [ResumableSampler(first, end, rank, world_size) for rank in range(world_size)]
+    assert sorted(n for rank in ranks for n in rank) == list(range(first, end))
     assert [len(rank) for rank in ranks] == [len(list(rank)) for rank in ranks]
 
 
-def test_a_resumed_sampler_goes_on_where_the_first_stopped():
-    whole = list(ResumableSampler(0, 20))
-    assert whole[:8] + list(ResumableSampler(8, 20)) == whole
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_resumed_sampler_goes_on_where_the_first_stopped(world_size):
+    for rank in range(world_size):
+        whole = ResumableSampler(0, 20, rank, world_size)
+        rest = ResumableSampler(0, 20, rank, world_size, done=8)
+        assert list(whole)[8 // world_size :] == list(rest)
+        # The trainer counts the batches of the resumed epoch from its beginning.
+        assert len(rest) == len(whole)

@@ -174,13 +174,20 @@ def collate(samples: Sequence[TrainingSample]) -> Batch:
 
 
 class ResumableSampler(Sampler[int]):
-    """Running sample numbers of one process, starting after those already used."""
+    """Running sample numbers of one process, without the ``done`` first ones of the run.
 
-    def __init__(self, start: int, end: int, rank: int = 0, world_size: int = 1) -> None:
-        self.start, self.end, self.rank, self.world_size = start, end, rank, world_size
+    Its length counts those too: Lightning, which goes on in the middle of a resumed epoch, would
+    otherwise end the epoch early and start over from the first number after the stop.
+    """
+
+    def __init__(
+        self, first: int, end: int, rank: int = 0, world_size: int = 1, done: int = 0
+    ) -> None:
+        self.numbers = range(first + done + rank, end, world_size)
+        self.length = len(range(first + rank, end, world_size))
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start + self.rank, self.end, self.world_size))
+        return iter(self.numbers)
 
     def __len__(self) -> int:
-        return len(range(self.start + self.rank, self.end, self.world_size))
+        return self.length

@@ -200,15 +200,12 @@ def _loader(
     """Training loader that goes on after ``start`` steps, or (None) the fixed validation crops."""
     world, rank = trainer.world_size, trainer.global_rank
     per_step = config.batch_size * world
-    if start is None:
-        first = VALIDATION_OFFSET
-        last = first + VALIDATION_BATCHES * per_step
-    else:
-        first, last = start * per_step, config.max_steps * per_step
+    first = VALIDATION_OFFSET if start is None else 0
+    end = first + per_step * (VALIDATION_BATCHES if start is None else config.max_steps)
     return DataLoader(
         dataset,
         batch_size=config.batch_size,
-        sampler=ResumableSampler(first, last, rank, world),
+        sampler=ResumableSampler(first, end, rank, world, done=(start or 0) * per_step),
         num_workers=config.workers if start is not None else 0,
         collate_fn=collate,
         drop_last=True,
