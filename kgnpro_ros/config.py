@@ -55,6 +55,8 @@ class NetworkConfig:
         orientation_classes: Heat maps over 180 degrees of the closing direction in the image.
         confidence_head: Predict keypoint weights (the paper's w2D).
         depth_head: Predict the offset from observed depth to the depth of the grasp centre.
+        distance_head: Predict the distance of the grasp centre from the camera (KGNv2's "scale").
+        direct_head: Predict rotation and depth themselves, for solving without PnP (Direct3D).
         color_mean, color_std: Standardisation of RGB / 255.
         depth_mean, depth_std: Standardisation of depth [m]; missing depth becomes 0 after it.
         depth_range: Depth beyond this interval [m] counts as missing.
@@ -72,6 +74,8 @@ class NetworkConfig:
     orientation_classes: int = 9
     confidence_head: bool = True
     depth_head: bool = True
+    distance_head: bool = False
+    direct_head: bool = False
     color_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     color_std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     depth_mean: float = 0.75
@@ -195,7 +199,7 @@ class TableConfig:
     """
 
     stride: int = _ranged(8, 1, 64)
-    hypotheses: int = _ranged(300, 1, 100000)
+    hypotheses: int = _ranged(200, 1, 100000)
     inlier_distance: float = _ranged(0.008, 0.0001, 0.1)
     min_share: float = _ranged(0.2, 0.01, 1.0)
     seed: int = 0
@@ -218,12 +222,12 @@ class FilterConfig:
         opening_steps: Further openings [m] that are tried, in this order, when the fingers would
             touch something at the first one; never beyond the range of the gripper.
         collision: Check fingers and palm against the observed points and the table.
-        cloud_stride: Every stride-th row and column of the depth image gives a point.
+        cloud_spacing: Distance [m] between the observed points that are looked at, about; it
+            gives the step in pixels from the distance of the grasps. 0 takes every pixel.
         max_incidence: Points of surfaces seen under a larger angle [deg] to their normal are
             mixed pixels at a depth edge and no evidence of anything.
-        min_points_between: Fewest object points between the fingers, at least
-            ``min_depth_between`` [m] behind the fingertips.
-        min_depth_between: See above.
+        min_points_between: Fewest object points between the fingers.
+        min_depth_between: How far [m] behind the fingertips these points have to be.
         max_missing_between: A grasp with too few points is passed all the same when this share of
             the region between its fingers has no depth: missing depth is no evidence.
         max_points_hit: Most observed points inside fingers and palm.
@@ -244,7 +248,7 @@ class FilterConfig:
     width_margin: float = _ranged(0.005, 0.0, 0.1)
     opening_steps: tuple[float, ...] = (0.01, 0.02)
     collision: bool = True
-    cloud_stride: int = _ranged(2, 1, 16)
+    cloud_spacing: float = _ranged(0.003, 0.0, 0.05)
     max_incidence: float = _ranged(80.0, 1.0, 90.0)
     min_points_between: int = _ranged(5, 0, 1000000)
     min_depth_between: float = _ranged(0.003, 0.0, 0.1)
@@ -511,6 +515,8 @@ class LossConfig:
         heatmap, subpixel, keypoints, width: Focal H, L1 S, L1 O, L1 width.
         reprojection: Confidence-weighted keypoint likelihood; trains the weights.
         depth: Laplace likelihood of the depth offset [units of 1 cm] and its confidence.
+        distance: L1 of the distance head [m]; 10 is KGNv2's.
+        direct: L1 of directly regressed axes and depth.
     """
 
     heatmap: float = 1.0
@@ -519,6 +525,8 @@ class LossConfig:
     width: float = 10.0
     reprojection: float = 0.05
     depth: float = 0.1
+    distance: float = 10.0
+    direct: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

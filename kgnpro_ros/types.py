@@ -179,6 +179,9 @@ class KeypointBatch:
         confidence: Heat-map score in (0, 1), shape (K,).
         orientation: Orientation class, int64, shape (K,).
         status: GraspStatus values, int64, shape (K,).
+        distance: Predicted distance camera to grasp centre [m], shape (K,), or None.
+        direct: Rotation (approach and closing axis, not normalised) and z [m] regressed without
+            keypoints, shape (K, 7), or None.
     """
 
     keypoints: Tensor
@@ -190,6 +193,8 @@ class KeypointBatch:
     confidence: Tensor
     orientation: Tensor
     status: Tensor
+    distance: Tensor | None = None
+    direct: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from kgnpro_ros.data.targets import (
     project_keypoints,
 )
 from kgnpro_ros.geometry import Camera, canonical_keypoints
-from kgnpro_ros.geometry.se3 import make_transform
+from kgnpro_ros.geometry.se3 import make_transform, transform_points
 from kgnpro_ros.network.decode import decode, orientation_class, orientation_mismatch
 from kgnpro_ros.pnp.solver import solve_pnp
 from kgnpro_ros.types import GraspStatus
@@ -226,9 +226,9 @@ def test_every_class_a_grasp_serves_passes_the_orientation_check():
 def test_the_left_tip_is_on_the_left():
     poses, _ = grasps_in_view()
     twins = poses @ np.diag([1.0, -1.0, -1.0, 1.0])
-    keypoints, centers = project_keypoints(poses, CAMERA, IDENTITY)
+    keypoints, centers, _ = project_keypoints(poses, CAMERA, IDENTITY)
     assert (keypoints[:, 0, 0] <= keypoints[:, 1, 0]).all()
-    of_twins, twin_centers = project_keypoints(twins, CAMERA, IDENTITY)
+    of_twins, twin_centers, _ = project_keypoints(twins, CAMERA, IDENTITY)
     np.testing.assert_allclose(of_twins, keypoints)
     np.testing.assert_allclose(centers, twin_centers)
     np.testing.assert_allclose(4 * centers + 1.5, CAMERA.project(poses[:, :3, 3]))
@@ -319,3 +319,15 @@ def test_peaks_survive_the_stamps_of_their_neighbours():
     assert sorted(targets.width[main].tolist()) == pytest.approx([0.02, 0.06])
     # Each labelled cell belongs to one grasp only.
     assert len(np.unique(targets.index)) == len(targets.index) == 12
+
+
+def test_poses_project_to_the_labelled_keypoints_in_their_order():
+    """Also where left and right are swapped, by the image or by a neighbouring class."""
+    poses, widths = grasps_in_view()
+    targets = targets_of(poses, widths, IDENTITY)
+    full = make_transform(targets.pose[:, :, :3], targets.pose[:, :, 3])
+    pixels = CAMERA.project(transform_points(full, canonical_keypoints()))
+    height, width = GRID
+    cells = np.stack([targets.index % width, targets.index // width % height], axis=-1)
+    expected = (cells + targets.subpixel)[:, None] + targets.offsets
+    np.testing.assert_allclose((pixels - 1.5) / 4, expected, atol=1e-3)

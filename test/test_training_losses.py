@@ -37,17 +37,20 @@ def random_targets(seed, count=6):
         offsets=rng.normal(size=(count, 4, 2)).astype(np.float32),
         width=rng.uniform(0.01, 0.08, count).astype(np.float32),
         depth=rng.uniform(0.4, 0.9, count).astype(np.float32),
+        pose=rng.normal(size=(count, 3, 4)).astype(np.float32),
     )
 
 
 def batch_of(*targets, scale=1.0):
     color, depth = np.zeros((3, 32, 32), np.uint8), np.ones((32, 32), np.float32)
-    return collate([TrainingSample(color, depth, scale, t) for t in targets])
+    affine = scale * np.eye(2, 3)
+    return collate([TrainingSample(color, depth, affine, np.eye(3), t) for t in targets])
 
 
 def outputs_of(*targets, centers_only=False):
     maps = [perfect_output(t, centers_only) for t in targets]
-    return type(maps[0])(*(torch.cat(tensors) for tensors in zip(*maps, strict=True)))
+    joined = (None if t[0] is None else torch.cat(t) for t in zip(*maps, strict=True))
+    return type(maps[0])(*joined)
 
 
 def focal_by_hand(logits, target):
@@ -107,7 +110,7 @@ def test_terms_agree_with_a_plain_loop():
     targets = [random_targets(2), random_targets(3, count=4)]
     torch.manual_seed(0)
     output = type(outputs_of(targets[0]))(
-        *(torch.rand_like(tensor) for tensor in outputs_of(*targets))
+        *(None if t is None else torch.rand_like(t) for t in outputs_of(*targets))
     )
     output.depth_weight[output.depth_weight < 0.3] = 0.0
     sums = dict.fromkeys(("subpixel", "keypoints", "width", "reprojection", "depth"), 0.0)
@@ -146,7 +149,7 @@ def test_terms_agree_with_a_plain_loop():
 def test_a_batch_without_labels_trains_the_heat_map_only():
     targets = random_targets(4, count=0)
     output = perfect_output(targets)
-    maps = [tensor.requires_grad_() for tensor in output]
+    maps = [tensor.requires_grad_() for tensor in output if tensor is not None]
     terms = map_losses(output, batch_of(targets), LossConfig())
     assert torch.isfinite(terms["loss"])
     terms["loss"].backward()

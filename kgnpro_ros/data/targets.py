@@ -41,6 +41,8 @@ class Targets:
         offsets: Keypoints minus grasp centre [cells], float32, shape (L, 4, 2).
         width: Jaw opening [m], float32, shape (L,).
         depth: z of the grasp centre [m], float32, shape (L,).
+        pose: ``T_camera_grasp`` without its last row, turned by 180 degrees about x where left and
+            right keypoints are swapped, float32, shape (L, 3, 4).
     """
 
     heatmap: NDArray[np.float32]
@@ -51,11 +53,12 @@ class Targets:
     offsets: NDArray[np.float32]
     width: NDArray[np.float32]
     depth: NDArray[np.float32]
+    pose: NDArray[np.float32]
 
 
 def project_keypoints(
     T_camera_grasp: FloatArray, camera: Camera, affine: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """Grid coordinates of the keypoints and centres of grasps, left tip on the left.
 
     Args:
@@ -64,7 +67,8 @@ def project_keypoints(
         affine: Maps original to augmented image coordinates [px], shape (2, 3).
 
     Returns:
-        Keypoints (N, 4, 2) and centres (N, 2) [cells]; NaN behind the camera.
+        Keypoints (N, 4, 2) and centres (N, 2) [cells], NaN behind the camera; and whether left
+        and right were swapped (N,).
     """
     points = np.concatenate([canonical_keypoints(), np.zeros((1, 3))])
     pixels = camera.project(transform_points(T_camera_grasp, points))
@@ -73,7 +77,7 @@ def project_keypoints(
     keypoints, centers = cells[:, :4], cells[:, 4]
     swapped = keypoints[:, 0, 0] > keypoints[:, 1, 0]
     keypoints[swapped] = keypoints[swapped][:, SWAP]
-    return keypoints, centers
+    return keypoints, centers, swapped
 
 
 def label_priority(T_camera_grasp: FloatArray, down: FloatArray, config: LabelConfig) -> FloatArray:
@@ -120,30 +124,33 @@ def make_targets(
         The targets; no labelled cells where no grasp is in the image.
     """
     height, width = grid
-    keypoints, centers = project_keypoints(T_camera_grasp, camera, affine)
+    keypoints, centers, turned = project_keypoints(T_camera_grasp, camera, affine)
     priority = label_priority(T_camera_grasp, down, config)
     inside = ((centers > -0.5) & (centers < np.array([width, height]) - 0.5)).all(-1)
     keep = np.flatnonzero(inside & np.isfinite(keypoints).all((1, 2)) & ~np.isnan(priority))
     keep = keep[np.argsort(priority[keep], kind="stable")]
     source, orientation, swapped = assign_classes(keypoints[keep], classes, config.edge_margin)
     grasp = keep[source]
-    chosen = np.where(swapped[:, None, None], keypoints[grasp][:, SWAP], keypoints[grasp])
     column, row = np.rint(centers[grasp]).astype(np.int64).T
     heatmap, painted = _paint(row, column, orientation, (classes, height, width))
     index = np.flatnonzero(painted >= 0)
-    entry = painted[index]
-    cell = np.stack([index % width, index // width % height], axis=-1)
-    subpixel = centers[grasp][entry] - cell
+    grasp, swapped = grasp[painted[index]], swapped[painted[index]]
+    offsets = (keypoints - centers[:, None])[grasp]
+    offsets[swapped] = offsets[swapped][:, SWAP]
+    pose = T_camera_grasp[grasp, :3]
+    pose[turned[grasp] != swapped, :, 1:3] *= -1
+    subpixel = centers[grasp] - np.stack([index % width, index // width % height], axis=-1)
     at_center = np.abs(subpixel).max(-1, initial=0.0) <= 0.5
     return Targets(
         heatmap=heatmap,
         index=index,
-        label=grasp[entry],
+        label=grasp,
         weight=np.where(at_center, 1.0, config.neighbour_weight).astype(np.float32),
         subpixel=subpixel.astype(np.float32),
-        offsets=(chosen - centers[grasp][:, None])[entry].astype(np.float32),
-        width=widths[grasp][entry].astype(np.float32),
-        depth=T_camera_grasp[grasp][entry][:, 2, 3].astype(np.float32),
+        offsets=offsets.astype(np.float32),
+        width=widths[grasp].astype(np.float32),
+        depth=pose[:, 2, 3].astype(np.float32),
+        pose=pose.astype(np.float32),
     )
 
 

@@ -86,3 +86,15 @@ def orthonormalize(rotation: Tensor) -> Tensor:
     One Newton step of the polar decomposition: an error of 1e-4 becomes one of 1e-8.
     """
     return 1.5 * rotation - 0.5 * (rotation @ (rotation.mT @ rotation))
+
+
+def from_grasp_axes(axes: Tensor) -> Tensor:
+    """Rotations with given approach (x) and closing (z) axes, (..., 6) -> (..., 3, 3).
+
+    The approach axis keeps its direction; the closing axis is made perpendicular to it
+    (Gram-Schmidt, the continuous representation of Zhou et al., CVPR 2019).
+    """
+    x = torch.nn.functional.normalize(axes[..., :3], dim=-1)
+    z = axes[..., 3:] - (axes[..., 3:] * x).sum(-1, keepdim=True) * x
+    z = torch.nn.functional.normalize(z, dim=-1)
+    return torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)

@@ -115,6 +115,10 @@ def decode(output: NetworkOutput, config: DecodeConfig, scale: float = 1.0) -> K
         confidence=scores,
         orientation=orientation,
         status=status.masked_fill(low, int(GraspStatus.LOW_SCORE)),
+        distance=None if output.distance is None else output.distance[0].flatten()[index],
+        direct=(
+            None if output.direct is None else output.direct[0].flatten(-2)[orientation, :, cell]
+        ),
     )
 
 

@@ -22,6 +22,9 @@ STRIDE = 4
 #: Keypoints per grasp.
 KEYPOINTS = 4
 
+#: Numbers per grasp that the direct head regresses: two axes and z.
+DIRECT_NUMBERS = 7
+
 #: Prior probability of a grasp in a cell, which the heat map starts from.
 HEATMAP_PRIOR = 0.01
 
@@ -45,6 +48,8 @@ class NetworkOutput(NamedTuple):
         depth: z of the grasp centre [m], (B, C, h, w), or None without depth head.
         depth_weight: Its inverse standard deviation [1/m], (B, C, h, w); 0 where no depth was
             measured in the cell. None without depth head.
+        distance: Distance camera to grasp centre [m], (B, C, h, w), or None.
+        direct: Approach axis, closing axis, z [m], (B, C, 7, h, w), or None.
     """
 
     heatmap: Tensor
@@ -54,6 +59,8 @@ class NetworkOutput(NamedTuple):
     weights: Tensor | None
     depth: Tensor | None
     depth_weight: Tensor | None
+    distance: Tensor | None = None
+    direct: Tensor | None = None
 
 
 class Head(nn.Module):
@@ -98,6 +105,10 @@ class KeypointNetwork(nn.Module):
             sizes |= {"weight_logits": c * KEYPOINTS * 2, "weight_scale": c * 2}
         if config.depth_head:
             sizes |= {"depth": c, "depth_weight": c}
+        if config.distance_head:
+            sizes |= {"distance": c}
+        if config.direct_head:
+            sizes |= {"direct": c * DIRECT_NUMBERS}
         self.heads = nn.ModuleDict(
             {name: Head(features, hidden, size, config.shared_head) for name, size in sizes.items()}
         )
@@ -159,6 +170,7 @@ class KeypointNetwork(nn.Module):
             reference, seen = nearest_surface(depth, valid)
             center_depth = reference[:, None] + maps["depth"].float()
             depth_weight = maps["depth_weight"].float().clamp(0.0, 8.0).exp() * seen[:, None]
+        direct = maps["direct"].float() if self.config.direct_head else None
         return NetworkOutput(
             heatmap=maps["heatmap"].float(),
             subpixel=maps["subpixel"].float(),
@@ -167,6 +179,8 @@ class KeypointNetwork(nn.Module):
             weights=weights,
             depth=center_depth,
             depth_weight=depth_weight,
+            distance=maps["distance"].float() if self.config.distance_head else None,
+            direct=None if direct is None else direct.reshape(b, c, DIRECT_NUMBERS, h, w),
         )
 
 

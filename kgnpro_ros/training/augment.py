@@ -21,7 +21,7 @@ def random_affine(
     crop: int,
     config: AugmentConfig,
     zoom: float = 1.0,
-) -> tuple[FloatArray, float]:
+) -> FloatArray:
     """A similarity that brings a point near the middle of the crop.
 
     Args:
@@ -32,7 +32,7 @@ def random_affine(
         zoom: What the random zoom is relative to.
 
     Returns:
-        Map from original to crop coordinates, shape (2, 3); its zoom.
+        Map from original to crop coordinates, shape (2, 3).
     """
     low, high = np.log(config.scale_range)
     scale = zoom * float(np.exp(rng.uniform(low, high)))
@@ -41,7 +41,8 @@ def random_affine(
     if config.flip and rng.random() < 0.5:
         turn[:, 0] *= -1
     middle = crop / 2 + rng.uniform(-0.35, 0.35, 2) * crop
-    return np.column_stack([turn, middle - turn @ target]), scale
+    affine: FloatArray = np.column_stack([turn, middle - turn @ target])
+    return affine
 
 
 def warp(color: Color, depth: Depth, affine: FloatArray, crop: int) -> tuple[Color, Depth]:

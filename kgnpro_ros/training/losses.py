@@ -96,6 +96,13 @@ def map_losses(output: NetworkOutput, batch: Batch, config: LossConfig) -> dict[
         )
     if output.depth is not None and output.depth_weight is not None and config.depth > 0:
         terms["depth"] = config.depth * _depth_loss(output, batch)
+    if output.distance is not None and config.distance > 0:
+        distance = output.distance.flatten(1)[image, index]
+        miss = (distance - batch.pose[:, :, 3].norm(dim=-1)).abs()
+        terms["distance"] = config.distance * weighted_mean(miss, weight)
+    if output.direct is not None and config.direct > 0:
+        direct = output.direct.flatten(-2)[image, orientation, :, cell]
+        terms["direct"] = config.direct * weighted_mean(_direct_error(direct, batch), weight)
     terms["loss"] = torch.stack(list(terms.values())).sum()
     return terms
 
@@ -111,3 +118,17 @@ def _depth_loss(output: NetworkOutput, batch: Batch) -> Tensor:
     data = error.detach().clamp(max=MAX_DEPTH_ERROR)
     likelihood = confidence * data - confidence.clamp(min=1e-6).log()
     return weighted_mean(100.0 * error + likelihood, seen)
+
+
+def _direct_error(direct: Tensor, batch: Batch) -> Tensor:
+    """L1 of both axes and of z [10 cm] of directly regressed poses, (L, 7) -> (L,).
+
+    The crop turns and mirrors the camera frame, and the rotation with it. A mirrored rotation is
+    none; the gripper is symmetric to its x-z plane, so the axes alone are mirrored.
+    """
+    turn = batch.affine[:, :, :2] / batch.scale[:, None, None]
+    axes = batch.pose[:, :, [0, 2]]
+    image_plane = turn[batch.image_index] @ axes[:, :2]
+    axes = torch.cat([image_plane, axes[:, 2:]], dim=1).mT.flatten(1)
+    z = 10.0 * (direct[:, 6] - batch.pose[:, 2, 3]).abs()
+    return (direct[:, :6] - axes).abs().mean(-1) + z

@@ -28,11 +28,20 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """One augmented crop: colour (3, S, S) uint8, depth (S, S) [m], its zoom and targets."""
+    """One augmented crop.
+
+    Attributes:
+        color: uint8, shape (3, S, S).
+        depth: [m], NaN where missing, shape (S, S).
+        affine: Original image to crop coordinates [px], a similarity, shape (2, 3).
+        camera_matrix: Intrinsics of the original image, shape (3, 3).
+        targets: Labels on the grid of the crop.
+    """
 
     color: NDArray[np.uint8]
     depth: NDArray[np.float32]
-    scale: float
+    affine: FloatArray
+    camera_matrix: FloatArray
     targets: Targets
 
 
@@ -43,17 +52,19 @@ class Batch:
     Attributes:
         color: uint8, (B, 3, S, S).
         depth: [m], NaN where missing, (B, S, S).
-        scale: Zoom of each crop, (B,).
+        affine: Original image to crop coordinates [px], (B, 2, 3).
+        camera_matrix: Intrinsics of the original images, (B, 3, 3).
         heatmap: (B, C, h, w).
         image_index: Image of each labelled cell, (L,).
         cell_index: Flat index into (C, h, w), (L,).
-        weight, subpixel, offsets, width, depth_label: See
+        weight, subpixel, offsets, width, depth_label, pose: See
             :class:`kgnpro_ros.data.targets.Targets`, (L, ...).
     """
 
     color: Tensor
     depth: Tensor
-    scale: Tensor
+    affine: Tensor
+    camera_matrix: Tensor
     heatmap: Tensor
     image_index: Tensor
     cell_index: Tensor
@@ -62,6 +73,12 @@ class Batch:
     offsets: Tensor
     width: Tensor
     depth_label: Tensor
+    pose: Tensor
+
+    @property
+    def scale(self) -> Tensor:
+        """Zoom of each crop, (B,)."""
+        return self.affine[:, :, 0].norm(dim=-1)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
@@ -127,7 +144,7 @@ class CropDataset(Dataset[Any]):
             middle = camera.project(point)
         # As the detector does: the network sees every camera at one focal length.
         zoom = self.network.focal_length / float(np.sqrt(camera.fx * camera.fy))
-        affine, scale = random_affine(rng, middle, config.crop, config.augment, zoom)
+        affine = random_affine(rng, middle, config.crop, config.augment, zoom)
         color, depth = warp(sample.image.color, sample.image.depth, affine, config.crop)
         side = config.crop // STRIDE
         targets = make_targets(
@@ -137,7 +154,8 @@ class CropDataset(Dataset[Any]):
         return TrainingSample(
             np.ascontiguousarray(jitter_color(rng, color, config.augment).transpose(2, 0, 1)),
             disturb_depth(rng, depth, config.augment),
-            scale,
+            affine,
+            camera.matrix,
             thin_out(rng, targets, config.labels.max_cells),
         )
 
@@ -161,7 +179,8 @@ def collate(samples: Sequence[TrainingSample]) -> Batch:
     return Batch(
         color=torch.from_numpy(np.stack([s.color for s in samples])),
         depth=torch.from_numpy(np.stack([s.depth for s in samples])),
-        scale=torch.tensor([s.scale for s in samples], dtype=torch.float32),
+        affine=torch.from_numpy(np.stack([s.affine for s in samples])).float(),
+        camera_matrix=torch.from_numpy(np.stack([s.camera_matrix for s in samples])).float(),
         heatmap=torch.from_numpy(np.stack([s.targets.heatmap for s in samples])),
         image_index=torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)),
         cell_index=join("index"),
@@ -170,6 +189,7 @@ def collate(samples: Sequence[TrainingSample]) -> Batch:
         offsets=join("offsets"),
         width=join("width"),
         depth_label=join("depth"),
+        pose=join("pose"),
     )
 
 
