@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from kgnpro_ros.config import DetectorConfig
 from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.execution.filters import accepted, filter_grasps
 from kgnpro_ros.execution.ranking import rank_grasps
-from kgnpro_ros.geometry import canonical_keypoints, load_gripper
+from kgnpro_ros.geometry import canonical_keypoints, load_gripper, so3
 from kgnpro_ros.network.decode import decode
 from kgnpro_ros.network.model import STRIDE, NetworkOutput
 from kgnpro_ros.network.weights import load_model
@@ -162,21 +163,33 @@ class GraspDetector:
     def solve(self, candidates: KeypointBatch, image: RGBDImage) -> tuple[Tensor, PnPResult]:
         """Solve PnP for the candidates whose status is OK, all at once.
 
+        A network that regresses poses needs none, and one with a distance head replaces the
+        length of the translation, as KGNv2 does.
+
         Returns:
             Their indices, shape (B,), and the poses.
         """
         chosen = torch.nonzero(candidates.status == int(GraspStatus.OK))[:, 0]
         keypoints = candidates.keypoints[chosen]
-        return chosen, solve_pnp(
+        camera_matrix = torch.from_numpy(image.camera.matrix).float()
+        if candidates.direct is not None:
+            centers, direct = candidates.centers[chosen], candidates.direct[chosen]
+            return chosen, _direct_poses(direct, centers, camera_matrix)
+        solutions = solve_pnp(
             keypoints,
             candidates.weights[chosen],
-            torch.from_numpy(image.camera.matrix).float(),
+            camera_matrix,
             self._object_points.cpu(),
             self.config.pnp,
             center_depth=candidates.center_depth[chosen],
             depth_weight=candidates.depth_weight[chosen],
             tip_depth=_depth_at(image, keypoints[:, :2]),
         )
+        if candidates.distance is not None:
+            length = solutions.translation.norm(dim=-1)
+            factor = candidates.distance[chosen].clamp(min=self.config.pnp.min_depth) / length
+            solutions = replace(solutions, translation=solutions.translation * factor[:, None])
+        return chosen, solutions
 
     def to_grasps(
         self, candidates: KeypointBatch, solved: Tensor, solutions: PnPResult
@@ -234,6 +247,27 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def _direct_poses(direct: Tensor, centers: Tensor, camera_matrix: Tensor) -> PnPResult:
+    """Poses regressed without PnP: axes and z (B, 7), and the pixel of the grasp centre (B, 2).
+
+    There is no cost and no covariance to report: cost and reprojection error are 0, and so is the
+    covariance, which stands for "unknown".
+    """
+    rotation = so3.from_grasp_axes(direct[:, :6])
+    homogeneous = torch.cat([centers, torch.ones_like(centers[:, :1])], dim=-1)
+    rays = torch.linalg.solve(camera_matrix, homogeneous.mT).mT
+    translation = rays * direct[:, 6:]
+    zero = torch.zeros_like(direct[:, 6])
+    failed = ~torch.isfinite(rotation).flatten(1).all(-1) | ~torch.isfinite(translation).all(-1)
+    status = torch.zeros_like(failed, dtype=torch.int64)
+    status = status.masked_fill(direct[:, 6] <= 0, int(GraspStatus.BEHIND_CAMERA))
+    status = status.masked_fill(failed, int(GraspStatus.PNP_FAILED))
+    covariance = zero[:, None, None].expand(-1, 6, 6)
+    return PnPResult(
+        rotation, translation, zero, zero, covariance, status, rotation, translation, zero
+    )
+
+
 def _depth_at(image: RGBDImage, pixels: Tensor) -> Tensor:
     """Observed depth [m] at rounded pixels (B, 2, 2) -> (B, 2); NaN outside and where missing."""
     index = pixels.round().long().numpy()
@@ -246,7 +280,8 @@ def _depth_at(image: RGBDImage, pixels: Tensor) -> Tensor:
 
 def _on_cpu(batch: KeypointBatch) -> KeypointBatch:
     """The candidates on the CPU: a hundred grasps are not worth a GPU's launch times."""
-    return KeypointBatch(**{name: value.cpu() for name, value in vars(batch).items()})
+    moved: dict[str, Any] = {k: None if v is None else v.cpu() for k, v in vars(batch).items()}
+    return KeypointBatch(**moved)
 
 
 def _numpy(tensor: Tensor) -> FloatArray:

@@ -78,7 +78,7 @@ class Batch:
     @property
     def scale(self) -> Tensor:
         """Zoom of each crop, (B,)."""
-        return self.affine[:, :, 0].norm(dim=-1)
+        return torch.linalg.vector_norm(self.affine[:, :, 0], dim=-1)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
