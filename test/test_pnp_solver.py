@@ -214,13 +214,21 @@ def test_unusable_input_is_a_status_and_nan_never_a_substitute():
     assert (result.status[[0, 5]] == GraspStatus.OK).all()
 
 
-def test_gripper_that_straddles_the_camera_plane_is_behind_the_camera():
+def test_solutions_nearer_than_the_least_depth_are_behind_the_camera():
+    rotation, translation = random_poses(3, seed=11)
+    keypoints = noisy_keypoints(rotation, translation, 0.0)
+    result = solve(keypoints, config=PnPConfig(min_depth=3.0))
+    assert (result.status == GraspStatus.BEHIND_CAMERA).all()
+    for values in (result.rotation, result.cost, result.other_translation):
+        assert values.isnan().all()
+
+
+@pytest.mark.parametrize("depth", [0.03, 0.05, 0.08])
+def test_gripper_that_straddles_the_camera_plane_is_not_explained(depth):
     rotation = so3.exp(torch.tensor([[0.3, 0.4, 0.2]]).double()) @ EDGE_ON
-    keypoints = noisy_keypoints(rotation, torch.tensor([[0.01, 0.02, 0.08]]).double(), 0.0)
+    keypoints = noisy_keypoints(rotation, torch.tensor([[0.01, 0.02, depth]]).double(), 0.0)
     result = solve(keypoints)
-    assert result.status[0] == GraspStatus.BEHIND_CAMERA
-    assert result.rotation.isnan().all()
-    assert result.cost.isnan().all()
+    assert result.status[0] != GraspStatus.OK or result.reprojection_error[0] > 100
 
 
 def test_collinear_points_that_no_view_explains_have_a_large_error_or_a_status():

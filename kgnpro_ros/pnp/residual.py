@@ -13,6 +13,7 @@ Derivatives are taken with respect to a left perturbation (t + dt, exp(omega) R)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -148,7 +149,7 @@ def project(
 
 def reprojection_error(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
     """Root mean square distance of projected and measured keypoints [px], shape (..., B)."""
-    difference, _, _ = _difference(problem, rotation, translation)
+    difference = _project(problem, rotation, translation).image - problem.image_points
     return ((difference * problem.focal) ** 2).sum(-3).mean(-2).sqrt()
 
 
@@ -157,7 +158,7 @@ def residuals(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Ten
 
     Order: all x, all y, then the depth residual where the problem has depths.
     """
-    difference, _, _ = _difference(problem, rotation, translation)
+    difference = _project(problem, rotation, translation).image - problem.image_points
     rows = (difference * problem.weights).flatten(-3, -2)
     depth = _depth_residual(problem, translation)
     if depth is not None:
@@ -167,7 +168,7 @@ def residuals(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Ten
 
 def jacobian(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
     """Derivative of :func:`residuals`, shape (..., B, 2 N [+ 1], 6), order (dt, omega)."""
-    rows = _jacobian_rows(problem, *_difference(problem, rotation, translation))
+    rows = _jacobian_rows(problem, _project(problem, rotation, translation))
     if problem.depth_weight is not None:
         last = torch.zeros_like(rows[..., :1, :])
         last[..., 2, 0, :] = problem.depth_weight
@@ -177,7 +178,7 @@ def jacobian(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tens
 
 def robust_cost(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
     """Robust negative log-likelihood of poses, shape (..., B); finite behind the camera."""
-    difference, _, _ = _difference(problem, rotation, translation)
+    difference = _project(problem, rotation, translation).image - problem.image_points
     squared = ((difference * problem.weights) ** 2).sum(-3)
     cost = _huber(squared, problem.huber_delta)[0].sum(-2)
     depth = _depth_residual(problem, translation)
@@ -186,11 +187,11 @@ def robust_cost(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> T
 
 def linearize(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Linearization:
     """Cost, gradient and Gauss-Newton matrix; differentiable in the measurements."""
-    difference, z, rotated = _difference(problem, rotation, translation)
-    residual = difference * problem.weights
+    points = _project(problem, rotation, translation)
+    residual = (points.image - problem.image_points) * problem.weights
     values, factor = _huber((residual**2).sum(-3), problem.huber_delta)
     cost = values.sum(-2)
-    rows = _jacobian_rows(problem, difference, z, rotated)
+    rows = _jacobian_rows(problem, points)
     right = torch.cat([rows, residual.flatten(-3, -2)[..., None, :, :]], dim=-3)
     left = rows * torch.cat([factor, factor], dim=-2)[..., None, :, :]
     system = batch_first((left[..., :, None, :, :] * right[..., None, :, :, :]).sum(-2))
@@ -205,29 +206,33 @@ def linearize(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Lin
 
 def is_in_front(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
     """Whether all object points lie at least ``min_depth`` in front, bool, shape (..., B)."""
-    _, z, _ = _difference(problem, rotation, translation)
-    return (z >= problem.min_depth).all(-2)
+    return (_project(problem, rotation, translation).z >= problem.min_depth).all(-2)
 
 
-def _difference(
-    problem: PnPProblem, rotation: Tensor, translation: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Projection minus measurement (..., 2, N, B), depths (..., N, B), R x (..., 3, N, B)."""
+class _Projection(NamedTuple):
+    """Points at a pose, batch last."""
+
+    rotated: Tensor  # R x [m], (..., 3, N, B)
+    z: Tensor  # depth [m], (..., N, B)
+    limited: Tensor  # depth, at least min_depth [m], (..., 1, N, B)
+    image: Tensor  # on the plane z = 1, (..., 2, N, B)
+
+
+def _project(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> _Projection:
     rotated = multiply(batch_last(rotation), problem.object_points.mT[..., None])
     placed = rotated + translation.mT[..., None, :]
-    z = placed[..., 2, :, :]
+    z = placed[..., 2:, :, :]
     # Only the denominator is limited, so the cost stays finite and grows towards the camera plane.
     limited = z.clamp(min=problem.min_depth)
-    return placed[..., :2, :, :] / limited[..., None, :, :] - problem.image_points, z, rotated
+    return _Projection(rotated, z.squeeze(-3), limited, placed[..., :2, :, :] / limited)
 
 
-def _jacobian_rows(problem: PnPProblem, difference: Tensor, z: Tensor, rotated: Tensor) -> Tensor:
+def _jacobian_rows(problem: PnPProblem, points: _Projection) -> Tensor:
     """Weighted derivatives, shape (..., 6, 2 N, B)."""
-    limited = z.clamp(min=problem.min_depth)
-    scale = problem.weights / limited[..., None, :, :]
+    scale = problem.weights / points.limited
     # d(x / z)/dz is -x / z^2 in front and 0 where the denominator is held at min_depth.
-    by_z = -scale * (difference + problem.image_points) * (z == limited)[..., None, :, :]
-    x, y, z = rotated.unbind(-3)
+    by_z = -scale * points.image * (points.limited == points.z[..., None, :, :])
+    x, y, z = points.rotated.unbind(-3)
     (sx, sy), (bx, by) = scale.unbind(-3), by_z.unbind(-3)
     zero = torch.zeros_like(bx)
     # The last three are the cross product of R x and the first three, from d(R x) = omega x R x.

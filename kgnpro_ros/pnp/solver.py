@@ -27,13 +27,10 @@ from kgnpro_ros.types import GraspStatus, PnPResult
 INITIAL_DAMPING, DAMPING_ACCEPTED, DAMPING_REJECTED = 1e-3, 0.1, 10.0
 
 #: A seed has converged when a step changes its cost by less than this share (plus as many nats).
-COST_TOLERANCE = 1e-3
+COST_TOLERANCE = 0.01
 
 #: A seed whose cost is this many nats above the best of its grasp does not keep the others waiting.
 HOPELESS = 20.0
-
-#: Steps between two looks at convergence, each of which makes a GPU wait.
-CHECK_EVERY = 2
 
 #: Cosine between approach and viewing ray at which the approach rule is undecided, and the score
 #: difference [nats] that counts as a tie. Both, with mode_gap, were chosen on simulated keypoints.
@@ -115,7 +112,7 @@ def minimise(
     """
     model = linearize(problem, rotation, translation)
     damping = torch.full_like(model.cost, INITIAL_DAMPING)
-    for step in range(iterations):
+    for _ in range(iterations):
         delta = _damped_step(model, damping)
         new_rotation, new_translation = _retract(rotation, translation, delta)
         new = linearize(problem, new_rotation, new_translation)
@@ -128,10 +125,8 @@ def minimise(
             torch.where(accepted, new.cost, model.cost),
             torch.where(accepted[..., None, None], new.system, model.system),
         )
-        if step % CHECK_EVERY == CHECK_EVERY - 1:
-            rival = model.cost < model.cost.amin(0) + HOPELESS
-            if not bool((moving & rival).any()):
-                break
+        if not bool((moving & (model.cost < model.cost.amin(0) + HOPELESS)).any()):
+            break
     return rotation, translation, model
 
 
