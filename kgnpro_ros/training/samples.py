@@ -78,7 +78,8 @@ class Batch:
     @property
     def scale(self) -> Tensor:
         """Zoom of each crop, (B,)."""
-        return torch.linalg.vector_norm(self.affine[:, :, 0], dim=-1)
+        zoom: Tensor = self.affine[:, :, 0].norm(dim=-1)
+        return zoom
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
