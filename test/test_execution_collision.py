@@ -100,7 +100,7 @@ def test_table_gap_is_the_lowest_corner(name):
 def test_solid_points_hold_the_object_and_not_the_table():
     scene = box_scene([((-0.03, -0.03, 0.0), (0.03, 0.03, 0.06))])
     table = find_table(scene.image)
-    points = collision.solid_points(scene.image, table, FilterConfig(cloud_stride=1))
+    points = collision.solid_points(scene.image, table, FilterConfig(cloud_spacing=0.0), 0.6)
     world = (points - scene.T_camera_world[:3, 3]) @ scene.T_camera_world[:3, :3]
     assert len(points) > 1000
     assert np.abs(world[:, :2]).max() < 0.0301
@@ -120,7 +120,7 @@ def test_mixed_pixels_at_an_edge_are_left_out():
     table = find_table(image)
 
     def beside(limit):
-        points = collision.solid_points(image, table, FilterConfig(max_incidence=limit))
+        points = collision.solid_points(image, table, FilterConfig(max_incidence=limit), 0.5)
         world = (points - scene.T_camera_world[:3, 3]) @ scene.T_camera_world[:3, :3]
         return int(((np.abs(world[:, 0]) > 0.032) & (world[:, 2] > 0.03)).sum())
 

@@ -193,8 +193,10 @@ def test_accepted_grasps_satisfy_the_independent_checker():
         ]
     )
     grasps = scene.grasps(poses, rng.uniform(0.03, 0.075, n))
-    # The checker wants 20 points at 5 mm and leaves out edges; the filter sees every fourth.
-    config = FilterConfig(min_points_between=12, min_depth_between=0.006, max_points_hit=1)
+    # The checker wants 20 points at 5 mm and leaves out edges; so do these settings.
+    config = FilterConfig(
+        cloud_spacing=0.0, min_points_between=40, min_depth_between=0.006, max_points_hit=5
+    )
     result = accepted(filter_grasps(grasps, scene.image, GRIPPER, config))
     view = grasp_validity.observe(scene.image.depth, scene.image.camera)
     summary = grasp_validity.summarise(view, result.poses, result.widths, GRIPPER)

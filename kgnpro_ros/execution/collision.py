@@ -40,13 +40,21 @@ class Contacts:
     hits: NDArray[np.int64]
 
 
-def solid_points(image: RGBDImage, table: Plane | None, config: FilterConfig) -> Points:
+def solid_points(
+    image: RGBDImage, table: Plane | None, config: FilterConfig, distance: float
+) -> Points:
     """Observed points above the table, without the mixed pixels of depth edges.
+
+    Args:
+        image: Depth in metres.
+        table: Plane that the points have to be above; all points when None.
+        config: ``cloud_spacing``, ``max_incidence`` and ``table_clearance`` are used.
+        distance: Depth [m] at which the points are to have the configured spacing.
 
     Returns:
         Points in the camera frame [m], shape (P, 3).
     """
-    stride = config.cloud_stride
+    stride = max(1, int(config.cloud_spacing * image.camera.fx / max(distance, 0.05)))
     cloud = image.camera.point_cloud(image.depth, stride)
     z = cloud[..., 2]
     steepness = np.tan(np.radians(min(config.max_incidence, 89.9))) * stride

@@ -174,7 +174,10 @@ def _check_hand(
     table: Plane | None,
 ) -> tuple[NDArray[np.int64], FloatArray]:
     """Status (N,) and opening (N,) [m]: the first of K openings that passes, else the first."""
-    points = _crop(collision.solid_points(image, table, config), poses, openings, gripper, config)
+    if len(poses) == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    points = collision.solid_points(image, table, config, float(np.median(poses[:, 2, 3])))
+    points = _crop(points, poses, openings, gripper, config)
     contacts = collision.count_contacts(points, poses, openings, gripper, config)
     empty = contacts.between < config.min_points_between
     doubt = np.flatnonzero(empty[:, 0])
@@ -205,8 +208,6 @@ def _crop(
     config: FilterConfig,
 ) -> collision.Points:
     """Points within reach of any hand."""
-    if len(poses) == 0:
-        return points[:0]
     corners = np.abs([gripper.palm.lower, gripper.palm.upper]).max(axis=0)
     half_z = max(corners[2], openings.max() / 2 + gripper.finger_thickness)
     reach = np.linalg.norm([max(corners[0], gripper.finger_length), corners[1], half_z])

@@ -18,8 +18,8 @@ FloatArray = NDArray[np.float64]
 Points = NDArray[np.float32]
 
 #: Points that hypotheses are counted on, and steps of the final least-squares fit.
-SAMPLE_SIZE = 1500
-REFINEMENTS = 4
+SAMPLE_SIZE = 1000
+REFINEMENTS = 3
 
 
 @dataclass(frozen=True)
