@@ -111,8 +111,13 @@ class GraspClient(Node):
         done = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
-        if not done.wait(patience):
-            raise ClientError(f"{client.srv_name} did not answer within {patience:.0f} s")
+        deadline = time.monotonic() + patience
+        # In short steps: after a signal nobody would set the event any more.
+        while not done.wait(0.2) and self.context.ok():
+            if time.monotonic() > deadline:
+                raise ClientError(f"{client.srv_name} did not answer within {patience:.0f} s")
+        if not done.is_set():
+            raise ClientError("told to end")
         return future.result()
 
 
@@ -124,19 +129,21 @@ def grasp_table(response: DetectGrasps.Response) -> Table:
     """The best grasps of an answer as a table."""
     frame = response.header.frame_id
     in_camera = frame.endswith("optical_frame")
-    table = Table()
-    for name in ("rank", "score", "confidence", "width [mm]", f"x y z in {frame} [m]"):
-        table.add_column(name, justify="right")
-    table.add_column("approach to view [deg]" if in_camera else "approach to down [deg]")
+    direction = "the viewing direction" if in_camera else "straight down"
+    table = Table(
+        caption=f"positions in {frame}; tilt: angle of the approach to {direction}",
+        caption_justify="left",
+    )
+    for name in ("rank", "score", "confidence", "width [mm]", "x [m]", "y [m]", "z [m]", "tilt"):
+        table.add_column(name, justify="right", no_wrap=True)
     reference = np.array([0.0, 0, 1] if in_camera else [0.0, 0, -1])
     for rank, grasp in enumerate(response.candidates[:TABLE_ROWS], start=1):
-        p = grasp.pose.position
-        angle = np.rad2deg(
-            np.arccos(np.clip(matrix_from_pose(grasp.pose)[:3, 0] @ reference, -1, 1))
-        )
+        pose = matrix_from_pose(grasp.pose)
+        tilt = np.rad2deg(np.arccos(np.clip(pose[:3, 0] @ reference, -1, 1)))
         table.add_row(
             str(rank), f"{grasp.score:.3f}", f"{grasp.confidence:.3f}",
-            f"{1e3 * grasp.width:.0f}", f"{p.x:+.3f} {p.y:+.3f} {p.z:+.3f}", f"{angle:.0f}",
+            f"{1e3 * grasp.width:.0f}", *(f"{value:+.3f}" for value in pose[:3, 3]),
+            f"{tilt:.0f}°",
         )  # fmt: skip
     return table
 
@@ -161,7 +168,8 @@ def run_client(client: GraspClient, options: argparse.Namespace, console: Consol
     number, (more, name) = 0, client.trigger("current")
     while more:
         response = client.detect(options.target_frame, options.max_grasps)
-        console.print(f"{name}: {response.message}; {response.inference_ms:.0f} ms")
+        text = f"{name}: {response.message}; {response.inference_ms:.0f} ms"
+        console.print(text, soft_wrap=True)
         if response.candidates:
             console.print(grasp_table(response))
         picture = client.picture(response.header.stamp)

@@ -151,5 +151,6 @@ def _fill(response: DetectGrasps.Response, detection: Detection) -> None:
     response.rejected = array.rejected
     response.inference_ms = detection.milliseconds
     counts = ", ".join(f"{item.reason} {item.count}" for item in array.rejected)
-    found = f"{len(array.candidates)} grasps" if array.candidates else "no grasp was found"
+    number = len(array.candidates)
+    found = f"{number} grasp{'s' * (number > 1)}" if number else "no grasp was found"
     response.message = f"{found}; rejected candidates: {counts}" if counts else found

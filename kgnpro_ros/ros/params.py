@@ -224,6 +224,11 @@ class Parameters:
             self._errors.pop(parameter.name, None)
 
 
+def fixed_at_start(name: str) -> str:
+    """A rule for nodes that read their parameters once."""
+    return "fixed while the node runs; start it again with another value"
+
+
 def _expected(leaf: ParameterField) -> str:
     """The range or type of a parameter, for error messages."""
     kind = leaf.type.name.lower().replace("_", " ")

@@ -23,7 +23,7 @@ from kgnpro_ros.exceptions import ConfigError, ImageError, KGNProError
 from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.predictions import find_frames, read_frame
 from kgnpro_ros.ros.camera_publisher import CameraPublisher, camera_link_pose
-from kgnpro_ros.ros.params import Parameters
+from kgnpro_ros.ros.params import Parameters, fixed_at_start
 from kgnpro_ros.ros.spinning import run_node
 
 NODE_NAME = "rgbd_replay"
@@ -55,7 +55,7 @@ class ReplayNode(Node):
 
     def __init__(self, **options: object) -> None:
         super().__init__(NODE_NAME, **options)
-        self._settings = Parameters(self, ReplayConfig(), may_change=_fixed)
+        self._settings = Parameters(self, ReplayConfig(), may_change=fixed_at_start)
         self._config = self._settings.get(ReplayConfig)
         self._frames = self._load()
         self._index = 0
@@ -123,10 +123,6 @@ def load_frame(folder: Path) -> StoredFrame:
     """
     image = read_frame(folder)
     return StoredFrame(folder.name, image.color, image.depth, image.camera)
-
-
-def _fixed(name: str) -> str:
-    return "fixed while the node runs; start it again"
 
 
 def main(args: Sequence[str] | None = None) -> int:

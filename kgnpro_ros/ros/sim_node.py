@@ -14,11 +14,11 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from kgnpro_ros.config import SceneConfig, SimConfig
-from kgnpro_ros.data.generate import make_scene
+from kgnpro_ros.data.compose import make_scene
 from kgnpro_ros.data.render import make_gl_context
 from kgnpro_ros.geometry.se3 import invert
 from kgnpro_ros.ros.camera_publisher import T_LINK_OPTICAL, CameraPublisher
-from kgnpro_ros.ros.params import Parameters
+from kgnpro_ros.ros.params import Parameters, fixed_at_start
 from kgnpro_ros.ros.spinning import run_node
 
 NODE_NAME = "grasp_sim"
@@ -33,7 +33,7 @@ class SimNode(Node):
 
     def __init__(self, **options: object) -> None:
         super().__init__(NODE_NAME, **options)
-        self._settings = Parameters(self, SimConfig(), may_change=_fixed)
+        self._settings = Parameters(self, SimConfig(), may_change=fixed_at_start)
         self._config = self._settings.get(SimConfig)
         self._gl = make_gl_context()
         self._index = 0
@@ -71,10 +71,6 @@ class SimNode(Node):
         """The message is the number of the scene."""
         response.success, response.message = True, f"scene_{self._index}"
         return response
-
-
-def _fixed(name: str) -> str:
-    return "fixed while the node runs; start it again"
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -29,6 +30,8 @@ def run_node(
     Returns:
         Exit code: 0 after a signal, 2 when the node could not start.
     """
+    # rclpy's handlers call this one: SIGTERM also ends the loading of a model, as SIGINT does.
+    signal.signal(signal.SIGTERM, _interrupt)
     rclpy.init(args=list(args) if args is not None else None)
     node = executor = None
     try:
@@ -41,6 +44,10 @@ def run_node(
     except KGNProError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RuntimeError:
+        # A signal ends the ROS context under a node that is still being made.
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             if hasattr(node, "close"):
@@ -50,3 +57,7 @@ def run_node(
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -49,8 +49,14 @@ def ros():
 def spin(ros):
     """Spins nodes in a background thread: call it with a node, get the node."""
     executor = MultiThreadedExecutor(num_threads=10)
-    thread = threading.Thread(target=executor.spin, daemon=True)
+    stop = threading.Event()
     nodes = []
+
+    def spin_executor():
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+
+    thread = threading.Thread(target=spin_executor, daemon=True)
 
     def add(node):
         executor.add_node(node)
@@ -63,8 +69,9 @@ def spin(ros):
     for node in nodes:
         if hasattr(node, "close"):
             node.close()
-    executor.shutdown(timeout_sec=5)
+    stop.set()
     if thread.is_alive():
-        thread.join(timeout=5)
+        thread.join(timeout=10)
+    executor.shutdown(timeout_sec=10)
     for node in nodes:
         node.destroy_node()

@@ -82,7 +82,7 @@ def test_children_end_with_the_demo(frames, tmp_path, number):
         time.sleep(0.05)
     assert len(descendants(str(tmp_path))) >= 2
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode != 0
     while descendants(str(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -143,7 +143,7 @@ def test_simulated_tabletop_with_the_shipped_model(shipped_model, tmp_path):
     process = start_demo("None", f"{str(tmp_path / 'out')!r}")
     output, errors = process.communicate(timeout=150)
     assert process.returncode == 0, errors
-    assert " grasps" in output
+    assert " grasp" in output
     assert "rank" in output
     assert (tmp_path / "out" / "scene_0.png").is_file()
     assert descendants(str(tmp_path)) == []

@@ -79,11 +79,11 @@ def collect(node, message_type, topic, count=1):
 
 
 def test_service_returns_ranked_grasps_of_the_newest_frame(caller):
-    before = caller.get_clock().now()
+    before = caller.detect().header.stamp
     response = caller.detect(wait_for_new_frame=True)
     assert response.success, response.message
     assert response.header.frame_id == FRAME
-    assert Time.from_msg(response.header.stamp) > before
+    assert Time.from_msg(response.header.stamp) > Time.from_msg(before)
     np.testing.assert_allclose([c.score for c in response.candidates], SCORES, atol=1e-6)
     expected = CAMERA.backproject(PIXELS, np.full(3, DEPTH_MM / 1000))
     positions = [c.pose.position for c in response.candidates]
@@ -323,3 +323,39 @@ def test_lifecycle(spin, camera):
     assert go("cleanup") == "unconfigured"
     assert node.worker is None
     assert "not configured" in client.detect().message
+
+
+def test_mask_topic_limits_continuous_detection(spin, camera):
+    node = spin(make_detector("cam", "masked", use_mask=True))
+    publisher = camera.create_publisher(Image, "/masked/mask", 5)
+    ids = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
+    ids[PIXELS[1, 1], PIXELS[1, 0]] = 5
+    client = spin(Caller("masked_caller", "/masked/detect_grasps"))
+
+    def publish(color, depth, info):
+        publisher.publish(image_to_message(ids, "mono8", color.header))
+
+    camera.spoil = publish
+    try:
+        response = client.detect_until(lambda r: r.success)
+        assert [c.instance_id for c in response.candidates] == [5], response.message
+        assert wait_until(lambda: node.worker.last_count == 1)
+    finally:
+        camera.spoil = None
+
+
+def test_rate_limit_and_target_frame_of_the_node(spin, camera, caller):
+    broadcaster = StaticTransformBroadcaster(caller)
+    transform = TransformStamped(child_frame_id=FRAME)
+    transform.header.frame_id, transform.transform.rotation.w = "table", 1.0
+    transform.transform.translation.x = 5.0
+    broadcaster.sendTransform(transform)
+    node = spin(make_detector("cam", "limited", max_rate=2.0, target_frame="table"))
+    poses = collect(caller, PoseArray, "/limited/grasp_detector/grasps", count=3)
+    assert poses[-1].header.frame_id == "table"
+    expected = CAMERA.backproject(PIXELS[0], np.array(DEPTH_MM / 1000))[0] + 5.0
+    assert poses[-1].poses[0].position.x == pytest.approx(expected)
+    stamps = [Time.from_msg(p.header.stamp).nanoseconds * 1e-9 for p in poses]
+    # The camera sends 20 frames a second: without the limit the gaps would be 0.05 s.
+    assert np.median(np.diff(stamps)) > 0.3
+    assert node.worker.detections < node.source.frames

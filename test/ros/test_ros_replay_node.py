@@ -137,6 +137,12 @@ def test_unusable_parameters_are_explained(ros, tmp_path):
         make_node(tmp_path, rate=0.0)
 
 
+def test_parameters_are_fixed_while_the_node_runs(replay):
+    result = replay.set_parameters([Parameter("rate", value=3.0)])[0]
+    assert not result.successful
+    assert "start it again" in result.reason
+
+
 def test_depth_to_millimetres():
     depth = np.array([[0.5004, np.nan, np.inf, 65.535, 65.6, -1.0, 0.0]], np.float32)
     np.testing.assert_array_equal(depth_to_millimetres(depth), [[500, 0, 0, 65535, 0, 0, 0]])
