@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -21,22 +21,42 @@ from kgnpro_ros.version import __version__
 
 app = typer.Typer(
     help="Ranked 6-DoF grasps from RGB-D images (KGN-Pro).",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console()
+errors = Console(stderr=True, style="red", highlight=False, markup=False, soft_wrap=True)
 
-Existing = typer.Option(exists=True, readable=True)
+#: Mistakes on the command line; typer exports only one kind of them.
+UsageError: Any = typer.BadParameter.__base__
+
+#: A path that is not what the command needs is bad input; a full disk is not.
+BAD_PATH = (
+    FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
+)  # fmt: skip
 
 
 def main() -> None:
-    """Run the command line; errors that the package raises on purpose cost one line."""
+    """Run the command line; bad input and expected failures cost one line on stderr."""
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UsageError as error:
+        _fail(error.format_message(), 2)
     except KGNProError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error), 2)
+    except OSError as error:
+        _fail(str(error), 2 if isinstance(error, BAD_PATH) else 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(line: str) -> None:
+    """Print a line as it is: no markup in file names, no wrapping."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    errors.print(f"error: {' '.join(message.split())}")
+    sys.exit(code)
 
 
 @app.command()
@@ -67,7 +87,7 @@ def detect(
         assert camera is not None
         image = predictions.read_rgbd(color, depth, camera, mask)
         name = color.parent.name if color.stem == "color" else color.stem
-        console.print(detect_to_files(detector, image, out, name or "frame", max_grasps))
+        _say(detect_to_files(detector, image, out, name or "frame", max_grasps))
         return
     failed = 0
     for folder in predictions.find_frames(frames):
@@ -75,9 +95,9 @@ def detect(
             image = predictions.read_frame(folder)
         except KGNProError as error:
             failed += 1
-            console.print(f"skipped {folder.name}: {error}", style="red", markup=False)
+            errors.print(f"skipped {folder.name}: {error}")
             continue
-        console.print(detect_to_files(detector, image, out, folder.resolve().name, max_grasps))
+        _say(detect_to_files(detector, image, out, folder.resolve().name, max_grasps))
     if failed:
         raise typer.Exit(2)
 
@@ -105,7 +125,7 @@ def generate(
             out, config, scenes, seed, workers,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
-    console.print(f"{out}: {manifest['counts']}", markup=False)
+    _say(f"{out}: {manifest['counts']}")
 
 
 @app.command()
@@ -120,7 +140,7 @@ def train(
     from kgnpro_ros.training.train import train as run_training
 
     settings = TrainConfig() if config is None else load_config(TrainConfig, config)
-    console.print(f"model: {run_training(settings, data, out, resume)}", markup=False)
+    _say(f"model: {run_training(settings, data, out, resume)}")
 
 
 @app.command()
@@ -148,7 +168,7 @@ def export(
     """Write the weights of a run's newest checkpoint as a model file."""
     from kgnpro_ros.training.train import export_checkpoint
 
-    console.print(str(export_checkpoint(run, name)), markup=False)
+    _say(str(export_checkpoint(run, name)))
 
 
 @app.command()
@@ -180,4 +200,4 @@ def info() -> None:
     console.print(f"torch {torch.__version__}, CUDA: {', '.join(devices) or 'none'}")
     for folder in model_folders():
         for path in sorted(folder.glob("*.safetensors")):
-            console.print(f"model {path.stem}: {path}", markup=False, soft_wrap=True)
+            _say(f"model {path.stem}: {path}")

@@ -18,6 +18,7 @@ from kgnpro_ros.config import (
     DetectorConfig,
     FilterConfig,
     LabelConfig,
+    PnPConfig,
 )
 from kgnpro_ros.data.targets import make_targets
 from kgnpro_ros.exceptions import ConfigError, ModelError
@@ -215,9 +216,20 @@ def test_arguments_go_before_the_configuration(detector):
     assert detector.config.decode.score_threshold == DecodeConfig().score_threshold
 
 
+def let_everything_through(detector):
+    """Settings with which the nonsense of a random network reaches every stage."""
+    detector.config = replace(
+        detector.config,
+        decode=DecodeConfig(orientation_check=False),
+        pnp=PnPConfig(max_reprojection_error=1e4),
+        filters=FilterConfig(collision=False, limit_width=False, max_approach_angle=180.0),
+    )
+
+
 @pytest.mark.parametrize("camera", [NEAR, WIDE], ids=["as trained", "other focal length"])
 def test_a_random_network_never_breaks_the_pipeline(detector, camera):
     """Nonsense maps: every candidate above the threshold is accepted or counted."""
+    let_everything_through(detector)
     image, _, _ = scene(camera)
     depth = image.depth.copy()
     depth[::3] = np.nan
@@ -226,21 +238,27 @@ def test_a_random_network_never_breaks_the_pipeline(detector, camera):
     proposed = int((detection.candidates.status != int(GraspStatus.LOW_SCORE)).sum())
     grasps = detection.grasps
     assert proposed > 10
+    assert len(grasps) > 10
     assert len(grasps) + sum(grasps.rejected.values()) == proposed
     for name in ("poses", "widths", "score", "confidence", "reprojection_error", "covariance"):
         assert np.isfinite(getattr(grasps, name)).all()
 
 
 def test_depth_may_be_missing_everywhere(detector):
+    let_everything_through(detector)
     image, _, _ = scene(NEAR)
     grasps = detector.detect(replace(image, depth=np.full_like(image.depth, np.nan)))
+    assert len(grasps) > 10
     assert np.isfinite(grasps.poses).all()
 
 
-def test_the_same_image_gives_the_same_grasps(detector, model):
+def test_the_same_image_gives_the_same_grasps(detector):
+    let_everything_through(detector)
     image, _, _ = scene(NEAR)
     other = GraspDetector(detector.config)
-    np.testing.assert_array_equal(detector.detect(image).poses, other.detect(image).poses)
+    first, second = detector.detect(image), other.detect(image)
+    assert len(first) > 10
+    np.testing.assert_array_equal(first.poses, second.poses)
 
 
 def test_each_stage_is_timed(detector):

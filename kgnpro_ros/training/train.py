@@ -93,12 +93,12 @@ def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = F
         ModelError: If ``out`` holds a run and ``resume`` is false, or the other way round, or the
             checkpoint belongs to another configuration.
     """
-    out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / CHECKPOINT
     start = _start_step(checkpoint, config, resume)
-    L.seed_everything(config.seed + start, workers=True)
     datasets = [SceneDataset(folder, allow_incomplete=True) for folder in data]
     train_scenes, val_scenes = split_scenes(datasets, config.validation_scenes)
+    L.seed_everything(config.seed + start, workers=True)
+    out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump_config(config))
     card = describe_run(config, datasets, train_scenes)
     saver = Checkpointer(out, config.checkpoint_minutes)
