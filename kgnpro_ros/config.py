@@ -228,8 +228,8 @@ class FilterConfig:
             mixed pixels at a depth edge and no evidence of anything.
         min_points_between: Fewest object points between the fingers.
         min_depth_between: How far [m] behind the fingertips these points have to be.
-        max_missing_between: A grasp with too few points is passed all the same when this share of
-            the region between its fingers has no depth: missing depth is no evidence.
+        max_missing_between: A grasp with too few points is passed all the same when more than this
+            share of the region between its fingers has no depth, as on glass; 1 passes none.
         max_points_hit: Most observed points inside fingers and palm.
         approach_distance: Length [m] of the straight approach on which the hand must be clear too.
         table_clearance: Points within this distance [m] of the table plane (or three times its

@@ -112,7 +112,7 @@ def test_mask_limits_where_grasp_centres_may_lie(scene):
     assert statuses(masked, poses, 0.05, config) == ["OK", "OUTSIDE_MASK", "OUTSIDE_MASK"]
 
 
-def test_missing_depth_is_no_evidence(scene):
+def test_a_grasp_on_missing_depth_passes_only_on_request(scene):
     depth = scene.image.depth.copy()
     world_left_of = -0.015  # the box loses its depth, the table beside it does not
     pixels = scene.image.camera.project(
@@ -122,9 +122,11 @@ def test_missing_depth_is_no_evidence(scene):
     u, v = np.rint(pixels[0, 0]).astype(int)
     depth[v - 30 : v + 50, u - 12 : u + 40] = np.nan
     blind = replace(scene, image=replace(scene.image, depth=depth))
-    assert statuses(blind, [GOOD], 0.048) == ["OK"]
+    assert statuses(blind, [GOOD], 0.048) == ["EMPTY"]
+    trusting = FilterConfig(max_missing_between=0.9)
+    assert statuses(blind, [GOOD], 0.048, trusting) == ["OK"]
     aside = top_grasp(-0.08, 0.0, 0.04)  # nothing there, and that was seen
-    assert statuses(blind, [aside], 0.048) == ["EMPTY"]
+    assert statuses(blind, [aside], 0.048, trusting) == ["EMPTY"]
 
 
 def test_earlier_reasons_are_kept_and_all_are_counted(scene):
