@@ -54,7 +54,7 @@ def solid_points(
     Returns:
         Points in the camera frame [m], shape (P, 3).
     """
-    stride = max(1, int(config.cloud_spacing * image.camera.fx / max(distance, 0.05)))
+    stride = max(1, round(config.cloud_spacing * image.camera.fx / max(distance, 0.05)))
     cloud = image.camera.point_cloud(image.depth, stride)
     z = cloud[..., 2]
     steepness = np.tan(np.radians(min(config.max_incidence, 89.9))) * stride
