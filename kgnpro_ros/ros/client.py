@@ -33,7 +33,7 @@ from kgnpro_ros.ros.conversions import color_from_image, matrix_from_pose
 from kgnpro_ros.srv import DetectGrasps
 
 #: How long the detector and the camera may take to appear, the model to load included [s].
-START_TIMEOUT = 90.0
+START_TIMEOUT = 200.0
 #: Time for one answer, and for the picture that belongs to it [s].
 ANSWER_TIMEOUT = 20.0
 PICTURE_TIMEOUT = 5.0

@@ -237,16 +237,7 @@ def selection_mask(
         ImageError: If the region lies outside, the mask has another size, or nothing is left.
     """
     height, width = shape
-    mask: NDArray[np.bool_] | None = None
-    if roi is not None and (roi.width or roi.height):
-        right, bottom = roi.x_offset + roi.width, roi.y_offset + roi.height
-        if not (roi.width > 0 and roi.height > 0 and right <= width and bottom <= height):
-            raise ImageError(
-                f"region of interest {roi.width}x{roi.height} at ({roi.x_offset}, {roi.y_offset}) "
-                f"is not inside the image of {width}x{height} pixels"
-            )
-        mask = np.zeros(shape, dtype=np.bool_)
-        mask[roi.y_offset : bottom, roi.x_offset : right] = True
+    mask = None if roi is None or not (roi.width or roi.height) else _inside(roi, shape)
     if instances is not None:
         if instances.shape != shape:
             raise ImageError(
@@ -260,6 +251,19 @@ def selection_mask(
             "the mask selects no pixel: it is empty, or the region of interest and instance_id "
             f"{instance_id} have nothing in common with it"
         )
+    return mask
+
+
+def _inside(roi: RegionOfInterest, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """True in a region that lies in the image."""
+    right, bottom = roi.x_offset + roi.width, roi.y_offset + roi.height
+    if not (roi.width > 0 and roi.height > 0 and right <= shape[1] and bottom <= shape[0]):
+        raise ImageError(
+            f"region of interest {roi.width}x{roi.height} at ({roi.x_offset}, {roi.y_offset}) is "
+            f"not inside the image of {shape[1]}x{shape[0]} pixels"
+        )
+    mask = np.zeros(shape, dtype=np.bool_)
+    mask[roi.y_offset : bottom, roi.x_offset : right] = True
     return mask
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from kgnpro_ros.exceptions import ConfigError, KGNProError
 
 #: The whole demo ends after this time plus that for each frame [s].
-START_SECONDS, FRAME_SECONDS = 120.0, 15.0
+START_SECONDS, FRAME_SECONDS = 240.0, 30.0
 #: A process that was asked to end gets this time before it is killed [s].
 STOP_SECONDS = 5.0
 LOG_TAIL = 15

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from kgnpro_ros.config import NodeConfig
 from kgnpro_ros.ros.conversions import COLOR_ENCODINGS, DEPTH_ENCODINGS, MASK_ENCODINGS
-from kgnpro_ros.ros.inputs import InputTopic
+from kgnpro_ros.ros.inputs import NOBODY, InputTopic
 from kgnpro_ros.ros.problems import ProblemLog
 
 
@@ -156,7 +156,9 @@ class FrameSource:
         if self._info is None:
             silent.append(self.inputs["info"])
         if silent:
-            return "; ".join(item.explain_silence() for item in silent)
+            text = "; ".join(item.explain_silence() for item in silent)
+            hint = ": start the camera, or remap the topics of this node"
+            return text + hint if NOBODY in text else text
         stamps = {key: self.inputs[key].last_stamp or 0.0 for key in self._pairing}
         gap = max(stamps.values()) - min(stamps.values())
         names = " and ".join(self.inputs[key].name for key in self._pairing)

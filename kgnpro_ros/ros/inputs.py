@@ -23,6 +23,7 @@ from rclpy.subscription import Subscription
 
 RATE_WINDOW = 30
 SUBSCRIPTION_DEPTH = 5
+NOBODY = "nobody publishes it"
 
 
 class InputTopic:
@@ -130,27 +131,26 @@ class InputTopic:
 
     def explain_silence(self) -> str:
         """Why nothing arrives, from what the graph shows."""
-        kind = type_name(self._type)
-        intro = f"no {self.name} on {self.topic} ({kind}, {self._expected}; we subscribe "
-        intro += f"{self._qos.reliability.name.lower()})"
+        kind, qos = type_name(self._type), self._qos.reliability.name.lower()
+        intro = f"no {self.name} on {self.topic} ({kind}, {qos}, {self._expected})"
         if self.count:
             intro += f" for {self.age:.1f} s"
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         if not publishers:
-            gone = "its publisher is gone" if self.count else "nobody publishes it"
-            return f"{intro}: {gone}; start the camera, or remap the topic"
+            return f"{intro}: " + ("its publisher is gone" if self.count else NOBODY)
         for publisher in publishers:
             who = f"node {publisher.node_name}"
             if publisher.topic_type != kind:
                 return f"{intro}: {who} publishes {publisher.topic_type} there; expected {kind}"
             verdict, why = qos_check_compatible(publisher.qos_profile, self._qos)
             if verdict == QoSCompatibility.ERROR:
-                return f"{intro}: {who} has incompatible quality of service: {why} {self._hint()}"
+                why = why.removeprefix("ERROR: ").rstrip("; ")
+                return f"{intro}: {who} has incompatible quality of service: {why}{self._hint()}"
         return f"{intro}: {publishers[0].node_name} is there but sends nothing"
 
     def _hint(self) -> str:
         if self._qos.reliability == ReliabilityPolicy.RELIABLE:
-            return "Set the parameter reliability: auto or best_effort"
+            return "; set the parameter reliability: auto or best_effort"
         return ""
 
 

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration dataclasses as ROS parameters: names, defaults, ranges and descriptions from them.
 
-Nested fields are joined by dots (``filters.max_grasps``). A parameter that starts with a value
-that is not allowed is remembered as an error and never replaced silently: :meth:`Parameters.get`
-raises until it is set to a good one.
+Nested fields are joined by dots (``filters.max_grasps``). ``python -m kgnpro_ros.ros.params``
+prints the parameter file of ``grasp_detector`` with all defaults: ``config/detector.yaml``.
+
+A parameter that starts with a value that is not allowed is remembered as an error and never
+replaced silently: :meth:`Parameters.get` raises until it is set to a good one.
 """
 
 from __future__ import annotations
@@ -26,10 +28,17 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from kgnpro_ros.config import config_from_dict
+from kgnpro_ros.config import DetectorConfig, NodeConfig, config_from_dict
 from kgnpro_ros.exceptions import ConfigError
 
 T = TypeVar("T")
+
+HEADER = """\
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every parameter of grasp_detector with its default. Copy what you want to change into a file of
+# your own and pass it as params_file:=my.yaml; what is absent keeps its default."""
 
 #: Decides whether a parameter may change now: the reason why not, or None.
 ChangeRule = Callable[[str], "str | None"]
@@ -134,7 +143,7 @@ def attribute_texts(cls: type) -> dict[str, str]:
 
 def default_yaml(*configs: Any) -> str:
     """A parameter file with the values of configuration objects and a comment on each."""
-    lines = ["/**:", "  ros__parameters:"]
+    lines = [HEADER, "/**:", "  ros__parameters:"]
     for config in configs:
         for leaf in parameter_fields(config):
             lines.append(f"    # {leaf.descriptor.description}")
@@ -235,3 +244,7 @@ def _expected(leaf: ParameterField) -> str:
     for limits in (*leaf.descriptor.integer_range, *leaf.descriptor.floating_point_range):
         return f"expected type {kind}, from {limits.from_value} to {limits.to_value}"
     return f"expected type {kind}"
+
+
+if __name__ == "__main__":
+    print(default_yaml(DetectorConfig(), NodeConfig()), end="")

@@ -33,12 +33,8 @@ def run_node(
     # rclpy's handlers call this one: SIGTERM also ends the loading of a model, as SIGINT does.
     signal.signal(signal.SIGTERM, _interrupt)
     rclpy.init(args=list(args) if args is not None else None)
-    node = executor = None
     try:
-        node = make_node()
-        executor = make_executor()
-        executor.add_node(node)
-        executor.spin()
+        _spin(make_node, make_executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except KGNProError as error:
@@ -49,14 +45,24 @@ def run_node(
         if rclpy.ok():
             raise
     finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _spin(make_node: Callable[[], Node], make_executor: Callable[[], Executor]) -> None:
+    node = executor = None
+    try:
+        node = make_node()
+        executor = make_executor()
+        executor.add_node(node)
+        executor.spin()
+    finally:
         if node is not None:
             if hasattr(node, "close"):
                 node.close()
             if executor is not None:
                 executor.shutdown(timeout_sec=2.0)
             node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
 
 
 def _interrupt(number: int, frame: object) -> None:

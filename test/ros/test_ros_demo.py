@@ -63,7 +63,7 @@ def descendants(marker: str) -> list[str]:
 def test_frames_of_a_folder_end_to_end(frames, untrained, tmp_path):
     out = tmp_path / "out"
     process = start_demo(f"{str(frames)!r}", f"{str(out)!r}", f"model={str(untrained)!r}")
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     for name in ("first", "second"):
         picture = cv2.imread(str(out / f"{name}.png"))
@@ -141,7 +141,7 @@ def shipped_model():
 
 def test_simulated_tabletop_with_the_shipped_model(shipped_model, tmp_path):
     process = start_demo("None", f"{str(tmp_path / 'out')!r}")
-    output, errors = process.communicate(timeout=150)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert " grasp" in output
     assert "rank" in output

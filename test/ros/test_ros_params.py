@@ -126,7 +126,8 @@ def test_a_rule_can_forbid_changes(make_node):
 
 
 def test_the_shipped_file_holds_the_defaults():
-    assert SHIPPED.read_text().endswith(default_yaml(DetectorConfig(), NodeConfig()))
+    expected = default_yaml(DetectorConfig(), NodeConfig())
+    assert SHIPPED.read_text() == expected, "run: python -m kgnpro_ros.ros.params > " + SHIPPED.name
 
 
 def test_the_shipped_file_is_read_by_a_real_node(ros):
