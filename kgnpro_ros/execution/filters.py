@@ -184,7 +184,7 @@ def _check_hand(
     missing = collision.missing_between(
         poses[doubt], openings[doubt, 0], image.depth, image.camera, gripper
     )
-    empty[doubt[missing >= config.max_missing_between]] = False
+    empty[doubt[missing > config.max_missing_between]] = False
     touches = contacts.hits > config.max_points_hit
     below = np.zeros(openings.shape, dtype=bool)
     if table is not None:
