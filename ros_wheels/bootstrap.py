@@ -13,7 +13,10 @@ import fcntl
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from setup_steps import system, wheels, workspace
 from setup_steps.layout import Layout, SetupError, Stamps, fingerprint
@@ -41,45 +44,61 @@ def main() -> int:
     return 0
 
 
+class Step(NamedTuple):
+    """One step, which is done again when its key changes."""
+
+    name: str
+    key: str
+    action: Callable[[], None]
+
+
 def set_up(layout: Layout) -> None:
     """Does every step whose inputs changed since it was last done."""
     start = time.monotonic()
-    stamps = Stamps(layout.build / "setup.json")
     python = system.find_python(os.environ)
     with_wheels = not system.has_ros_installation(python, os.environ)
-    environment = workspace.build_environment(layout, with_wheels, os.environ)
-
-    venv_key = fingerprint([str(layout.venv), str(python), str(with_wheels)])
-    requirements = sorted(layout.requirements.glob("*.txt"))
-    wheels_key = fingerprint([venv_key, os.environ.get("KGNPRO_TORCH_INDEX", "")], requirements)
-    command_key = fingerprint([venv_key], [layout.root / "setup.py"])
-    ros_key = fingerprint([venv_key], [layout.requirements / "ros.txt"])
-    build_key = fingerprint([ros_key, workspace.sources_fingerprint(layout)])
-    has_venv = layout.python.exists() and stamps.is_current("venv", venv_key)
-    has_wheels = has_venv and stamps.is_current("wheels", wheels_key)
-    has_command = has_venv and stamps.is_current("command", command_key)
-    has_ros = has_venv and layout.install.exists() and stamps.is_current("ros", ros_key)
-    has_build = has_ros and stamps.is_current("build", build_key)
-    if has_wheels and has_command and has_build:
+    stamps = Stamps(layout.build / "setup.json")
+    if not layout.python.exists():
+        stamps.forget()
+    if not layout.install.exists():
+        stamps.forget("stand_ins", "package")
+    steps = plan(layout, python, with_wheels)
+    todo = [step for step in steps if not stamps.is_current(step.name, step.key)]
+    if not todo:
         return
-
     system.ensure_system_packages(python, layout, os.environ)
-    if not has_venv:
-        wheels.create_environment(python, layout, not with_wheels, environment)
-        stamps.record("venv", venv_key)
-    if not has_wheels:
-        wheels.install_wheels(layout, with_wheels, environment)
-        if with_wheels:
-            say(f"repaired header paths in {wheels.repair_paths(layout)} CMake files of the wheels")
-        stamps.record("wheels", wheels_key)
-    if not has_command:
-        wheels.install_command(layout, environment)
-        stamps.record("command", command_key)
-    if not has_build:
-        workspace.build(layout, not has_ros, environment)
-        stamps.record("ros", ros_key)
-        stamps.record("build", build_key)
+    for step in todo:
+        step.action()
+        stamps.record(step.name, step.key)
     say(f"ready after {time.monotonic() - start:.0f} s; the shell for it: source ros_wheels/env.sh")
+
+
+def plan(layout: Layout, python: Path, with_wheels: bool) -> list[Step]:
+    """Returns the steps in order; the key of each holds the keys of what it builds on."""
+    environment = workspace.build_environment(layout, with_wheels, os.environ)
+    common = (layout, environment)
+    venv = fingerprint([str(layout.venv), str(python), str(with_wheels)])
+    requirements = sorted(layout.requirements.glob("*.txt"))
+    torch_index = os.environ.get("KGNPRO_TORCH_INDEX", "")
+    ros = fingerprint([venv], [layout.requirements / "ros.txt"])
+    stand_ins = fingerprint([ros, workspace.stand_ins_fingerprint(layout)])
+    package = fingerprint([ros, workspace.package_fingerprint(layout)])
+    return [
+        Step("venv", venv, partial(wheels.create_environment, python, *common, not with_wheels)),
+        Step(
+            "wheels",
+            fingerprint([venv, torch_index], requirements),
+            partial(wheels.install_wheels, *common, with_wheels),
+        ),
+        Step(
+            "command",
+            fingerprint([venv], [layout.root / "setup.py"]),
+            partial(wheels.install_command, *common),
+        ),
+        Step("workspace", ros, partial(workspace.clean, layout)),
+        Step("stand_ins", stand_ins, partial(workspace.build_stand_ins, *common)),
+        Step("package", package, partial(workspace.build_package, *common)),
+    ]
 
 
 if __name__ == "__main__":

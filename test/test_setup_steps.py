@@ -128,15 +128,14 @@ def test_sources_decide_when_to_build_again(steps, layout):
         path = layout.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("1")
-    layout.stand_ins.mkdir(parents=True)
-    start = steps.workspace.sources_fingerprint(layout)
+    start = steps.workspace.package_fingerprint(layout)
     (layout.root / "kgnpro_ros" / "a.py").write_text("edited: the install is a link to it")
-    assert steps.workspace.sources_fingerprint(layout) == start
+    assert steps.workspace.package_fingerprint(layout) == start
     (layout.root / "msg" / "A.msg").write_text("2")
-    changed = steps.workspace.sources_fingerprint(layout)
+    changed = steps.workspace.package_fingerprint(layout)
     assert changed != start
     (layout.root / "kgnpro_ros" / "b.py").write_text("")
-    assert steps.workspace.sources_fingerprint(layout) != changed
+    assert steps.workspace.package_fingerprint(layout) != changed
 
 
 def test_build_environment_forgets_an_earlier_build(steps, layout):
@@ -191,7 +190,7 @@ def test_folder_in_the_way_is_not_removed(steps, layout):
     layout.venv.mkdir()
     (layout.venv / "precious.txt").write_text("mine")
     with pytest.raises(steps.layout.SetupError, match="no virtual environment"):
-        steps.wheels.create_environment(Path(sys.executable), layout, False, {})
+        steps.wheels.create_environment(Path(sys.executable), layout, {}, False)
     assert (layout.venv / "precious.txt").exists()
 
 

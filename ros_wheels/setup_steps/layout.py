@@ -63,6 +63,11 @@ class Stamps:
     def is_current(self, step: str, fingerprint: str) -> bool:
         return self._done.get(step) == fingerprint
 
+    def forget(self, *steps: str) -> None:
+        """Drops the named steps, or all of them."""
+        for step in steps or list(self._done):
+            self._done.pop(step, None)
+
     def record(self, step: str, fingerprint: str) -> None:
         self._done[step] = fingerprint
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ class Progress:
     """Shows the latest telling line and the elapsed time while a command runs."""
 
     def __init__(self) -> None:
-        self.latest = "starting"
+        self.latest = "working"
         self._start = time.monotonic()
         self._stop = threading.Event()
         self._terminal = sys.stdout.isatty()

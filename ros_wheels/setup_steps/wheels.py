@@ -25,15 +25,15 @@ _BUILD_NUMPY = re.compile(
 
 
 def create_environment(
-    python: Path, layout: Layout, with_system: bool, environment: Mapping[str, str]
+    python: Path, layout: Layout, environment: Mapping[str, str], with_system: bool
 ) -> None:
     """Makes .venv with a pinned pip, or keeps one of the same kind.
 
     Args:
         python: The interpreter to make it with.
         layout: The folders.
-        with_system: Lets it see the packages of a ROS installation.
         environment: Variables for the commands.
+        with_system: Lets it see the packages of a ROS installation.
     """
     log = layout.logs / "pip.log"
     if layout.venv.exists() and not _is_like(layout.venv, python, with_system):
@@ -49,8 +49,8 @@ def create_environment(
     _pip(layout, ["-r", layout.requirements / "pip.txt"], environment)
 
 
-def install_wheels(layout: Layout, with_ros: bool, environment: Mapping[str, str]) -> None:
-    """Installs torch, then everything else, at the pinned versions."""
+def install_wheels(layout: Layout, environment: Mapping[str, str], with_ros: bool) -> None:
+    """Installs torch, then everything else, at the pinned versions, and repairs the ROS wheels."""
     options = _torch_options(layout, environment)
     source = options[1] if options else "pip's package index"
     say(f"installing torch from {source} (a few hundred MB)")
@@ -61,6 +61,8 @@ def install_wheels(layout: Layout, with_ros: bool, environment: Mapping[str, str
     say(f"installing wheels: {', '.join(files)}")
     requirements = [part for name in files for part in ("-r", layout.requirements / f"{name}.txt")]
     _pip(layout, [*requirements, *constraints], environment)
+    if with_ros:
+        say(f"repaired header paths in {repair_paths(layout)} CMake files of the wheels")
 
 
 def install_command(layout: Layout, environment: Mapping[str, str]) -> None:

@@ -30,35 +30,41 @@ _CONTENT_SUFFIXES = {".msg", ".srv", ".action", ".in", ".xml", ".txt"}
 _FOLDERS = ("msg", "srv", "action", "cmake", "launch", "config", "models", "kgnpro_ros")
 
 
-def sources_fingerprint(layout: Layout) -> str:
-    """Returns a hash that changes when the workspace has to be built again."""
-    files = sorted(_source_files(layout))
+def package_fingerprint(layout: Layout) -> str:
+    """Returns a hash that changes when this package has to be built again."""
+    top = [layout.root / name for name in ("CMakeLists.txt", "package.xml")]
+    return _fingerprint(layout, [*top, *(layout.root / name for name in _FOLDERS)])
+
+
+def stand_ins_fingerprint(layout: Layout) -> str:
+    """Returns a hash that changes when the packages of ros_wheels/src have to be built again."""
+    return _fingerprint(layout, [layout.stand_ins])
+
+
+def _fingerprint(layout: Layout, sources: list[Path]) -> str:
+    files = sorted(path for source in sources for path in _files(source))
     contents = [path for path in files if path.suffix in _CONTENT_SUFFIXES]
     names = [str(path.relative_to(layout.root)) for path in files]
     return fingerprint(texts=names, files=contents)
 
 
-def build(layout: Layout, clean: bool, environment: Mapping[str, str]) -> None:
-    """Builds the missing packages and this one into .build/ros/install."""
-    colcon = shutil.which("colcon", path=environment.get("PATH"))
-    if colcon is None:
-        raise SetupError(
-            "colcon was not found: sudo apt-get install -y python3-colcon-common-extensions"
-        )
-    workspace = layout.build / "ros"
-    if clean:
-        shutil.rmtree(workspace, ignore_errors=True)
+def clean(layout: Layout) -> None:
+    """Removes what was built with another Python or other wheels."""
+    shutil.rmtree(layout.build / "ros", ignore_errors=True)
+
+
+def build_stand_ins(layout: Layout, environment: Mapping[str, str]) -> None:
+    """Builds the packages of ros_wheels/src that are missing into .build/ros/install."""
     missing = missing_packages(layout, environment)
-    say(f"building ROS packages: {', '.join([*missing, 'kgnpro_ros'])}")
-    folders = [layout.stand_ins / package for package in missing]
-    command = [
-        *(colcon, "--log-base", workspace / "log", "build"),
-        *("--merge-install", "--symlink-install"),
-        *("--build-base", workspace / "build", "--install-base", layout.install),
-        *("--base-paths", layout.root, *folders),
-        *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={layout.python}"),
-    ]
-    run(command, layout.logs / "colcon.log", "colcon build", environment)
+    if missing:
+        say(f"building the ROS packages that are missing: {', '.join(missing)}")
+        _colcon(layout, [layout.stand_ins / package for package in missing], environment)
+
+
+def build_package(layout: Layout, environment: Mapping[str, str]) -> None:
+    """Builds this package into .build/ros/install."""
+    say("building the ROS package kgnpro_ros")
+    _colcon(layout, [layout.root], environment)
     _remove_dangling_links(layout.install)
 
 
@@ -100,12 +106,27 @@ def build_environment(
     return result
 
 
-def _source_files(layout: Layout) -> Iterator[Path]:
-    yield from (layout.root / name for name in ("CMakeLists.txt", "package.xml"))
-    for folder in (*(layout.root / name for name in _FOLDERS), layout.stand_ins):
-        for path in folder.rglob("*"):
-            if path.is_file() and not re.search(r"__pycache__|\.pyc$", str(path)):
-                yield path
+def _colcon(layout: Layout, folders: list[Path], environment: Mapping[str, str]) -> None:
+    colcon = shutil.which("colcon", path=environment.get("PATH"))
+    if colcon is None:
+        raise SetupError(
+            "colcon was not found: sudo apt-get install -y python3-colcon-common-extensions"
+        )
+    workspace = layout.build / "ros"
+    command = [
+        *(colcon, "--log-base", workspace / "log", "build"),
+        *("--merge-install", "--symlink-install"),
+        *("--build-base", workspace / "build", "--install-base", layout.install),
+        *("--base-paths", *folders),
+        *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={layout.python}"),
+    ]
+    run(command, layout.logs / "colcon.log", "colcon build", environment)
+
+
+def _files(source: Path) -> Iterator[Path]:
+    for path in [source] if source.is_file() else source.rglob("*"):
+        if path.is_file() and not re.search(r"__pycache__|\.pyc$", str(path)):
+            yield path
 
 
 def _remove_dangling_links(install: Path) -> None:
