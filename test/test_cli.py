@@ -249,7 +249,7 @@ def test_generate_refuses_what_it_cannot_make(refused, tmp_path):
 def test_train_refuses_missing_data_and_leaves_nothing(refused, tmp_path):
     out = tmp_path / "run"
     train = ["train", "--data", tmp_path / "nowhere", "--out", out]
-    assert "no data set in" in refused(*train)
+    assert "nowhere is no folder" in refused(*train)
     assert "nothing to resume" in refused(*train, "--resume")
     settings = tmp_path / "train.yaml"
     settings.write_text("network: enormous")

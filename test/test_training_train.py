@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real trainings, tiny: run, stop, go on, export, refuse."""
 
+import json
 import pickle
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -219,6 +221,40 @@ def test_scenes_without_labels_are_no_obstacle(tmp_path):
     assert load_model(path).card["steps"] == 2
 
 
+def test_kgns_published_folders_are_trained_on(data, tmp_path):
+    """The scenes that train.txt lists, and no other."""
+    ours, folder = SceneDataset(data), tmp_path / "kgn"
+    for number in range(3):
+        write_kgn_scene(folder / str(number), ours, number)
+    (folder / "train.txt").write_text("0\n2\n")
+    path = train(replace(CONFIG, max_steps=1), [folder], tmp_path / "run")
+    description = load_model(path).card["data"][0]
+    assert (description["format"], description["scenes"]) == ("kgn", 2)
+    assert description["training_scenes"] == 1
+
+
+def write_kgn_scene(folder, ours, number):
+    """One scene in KGN's layout; its principal point counts from the corner of the pixel."""
+    for name in ("color_images", "depth_raw", "seg_labels"):
+        (folder / name).mkdir(parents=True)
+    for view in range(ours.views):
+        sample = ours.load(number * ours.views + view)
+        cv2.imwrite(str(folder / f"color_images/color_image_{view}.png"), sample.image.color)
+        np.save(folder / f"depth_raw/depth_raw_{view}.npy", np.nan_to_num(sample.image.depth))
+        cv2.imwrite(str(folder / f"seg_labels/segmask_label_{view}.jpg"), sample.instances)
+    scene = ours.scene(number * ours.views)
+    matrix = scene.camera.matrix
+    matrix[:2, 2] += 0.5
+    info = {
+        "intrinsic": matrix.tolist(),
+        "camera_poses": scene.T_world_camera.tolist(),
+        "obj_types": [item.shape.kind for item in scene.objects],
+        "obj_dims": [list(item.shape.dimensions) for item in scene.objects],
+        "obj_poses": [item.T_world_object.tolist() for item in scene.objects],
+    }
+    (folder / "scene_info.json").write_text(json.dumps(info))
+
+
 def test_training_and_validation_never_share_a_scene(data):
     both = [SceneDataset(data), SceneDataset(data)]
     train_scenes, val_scenes = split_scenes(both, 1)
@@ -246,7 +282,7 @@ def test_another_configuration_cannot_resume(data, tmp_path, monkeypatch):
 
 
 def test_data_must_be_there(tmp_path, data):
-    with pytest.raises(DatasetError, match=r"manifest\.json"):
+    with pytest.raises(DatasetError, match=r"no data set: .*nowhere is no folder"):
         train(CONFIG, [tmp_path / "nowhere"], tmp_path / "run")
     with pytest.raises(DatasetError, match="has 3 scenes, and 3 are held out"):
         train(replace(CONFIG, validation_scenes=3), [data], tmp_path / "run2")

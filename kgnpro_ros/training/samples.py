@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from kgnpro_ros.config import NETWORK_PRESETS, TrainConfig
-from kgnpro_ros.data.dataset import Sample, SceneDataset
+from kgnpro_ros.data.dataset import GraspDataset, Sample
 from kgnpro_ros.data.labels import GraspLabels
 from kgnpro_ros.data.targets import STRIDE, Targets, make_targets
 from kgnpro_ros.exceptions import DatasetError
@@ -98,7 +98,7 @@ class CropDataset(Dataset[Any]):
 
     def __init__(
         self,
-        datasets: Sequence[SceneDataset],
+        datasets: Sequence[GraspDataset],
         scenes: Sequence[Sequence[int]],
         config: TrainConfig,
     ) -> None:

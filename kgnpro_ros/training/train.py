@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kgnpro_ros.config import TrainConfig, config_from_dict, dump_config
-from kgnpro_ros.data.dataset import SceneDataset
+from kgnpro_ros.data.dataset import GraspDataset
+from kgnpro_ros.data.kgn_format import open_dataset
 from kgnpro_ros.exceptions import DatasetError, ModelError
 from kgnpro_ros.network.weights import save_model
 from kgnpro_ros.training.module import GraspModule
@@ -84,7 +85,7 @@ def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = F
 
     Args:
         config: The run.
-        data: Folders of generated scenes.
+        data: Folders of generated scenes, or in KGN's published format.
         out: Folder for checkpoints, logs and the model.
         resume: Go on from the checkpoint in ``out``.
 
@@ -95,7 +96,7 @@ def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = F
     """
     checkpoint = out / CHECKPOINT
     start = _start_step(checkpoint, config, resume)
-    datasets = [SceneDataset(folder, allow_incomplete=True) for folder in data]
+    datasets = [open_train_split(folder) for folder in data]
     train_scenes, val_scenes = split_scenes(datasets, config.validation_scenes)
     L.seed_everything(config.seed + start, workers=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -129,6 +130,16 @@ def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = F
     return export_checkpoint(out)
 
 
+def open_train_split(path: Path) -> GraspDataset:
+    """A generated data set, or the scenes that ``train.txt`` lists in KGN's published format.
+
+    Raises:
+        DatasetError: If it is neither.
+    """
+    listed = (path / "train.txt").is_file()
+    return open_dataset(path, allow_incomplete=True, split="train" if listed else None)
+
+
 def running_average(average: Tensor, current: Tensor, updates: Tensor, decay: float) -> Tensor:
     """Exponential average of weights that forgets its first steps faster.
 
@@ -139,7 +150,7 @@ def running_average(average: Tensor, current: Tensor, updates: Tensor, decay: fl
 
 
 def split_scenes(
-    datasets: Sequence[SceneDataset], held_out: int
+    datasets: Sequence[GraspDataset], held_out: int
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Training and validation scenes of each data set; the last ``held_out`` validate.
 
@@ -179,7 +190,7 @@ def export_checkpoint(run: Path, name: str = "model") -> Path:
 
 
 def describe_run(
-    config: TrainConfig, datasets: Sequence[SceneDataset], scenes: Sequence[Sequence[int]]
+    config: TrainConfig, datasets: Sequence[GraspDataset], scenes: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
     """What the model card says about data, configuration and machine."""
     return {
