@@ -45,33 +45,58 @@ def ros():
     rclpy.try_shutdown()
 
 
+class Spinner:
+    """Spins nodes in a background thread: call it with a node, get the node."""
+
+    def __init__(self):
+        self._executor = MultiThreadedExecutor(num_threads=10)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._nodes = []
+        self._thread.start()
+
+    def _spin(self):
+        while not self._stop.is_set():
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def __call__(self, node):
+        self._executor.add_node(node)
+        self._nodes.append(node)
+        return node
+
+    def drop(self, node):
+        """Let a node do nothing more; it is destroyed at the end, when nobody waits on it."""
+        if hasattr(node, "close"):
+            node.close()
+        self._executor.remove_node(node)
+
+    def close(self):
+        for node in self._nodes:
+            if hasattr(node, "close"):
+                node.close()
+        self._stop.set()
+        self._thread.join(timeout=30)
+        self._executor.shutdown(timeout_sec=30)
+        for node in self._nodes:
+            node.destroy_node()
+
+
 @pytest.fixture(scope="module")
 def spin(ros):
-    """Spins nodes in a background thread: call it with a node, get the node."""
-    executor = MultiThreadedExecutor(num_threads=10)
-    stop = threading.Event()
+    spinner = Spinner()
+    yield spinner
+    spinner.close()
+
+
+@pytest.fixture
+def local(spin):
+    """As ``spin``, for nodes that one test needs: they work no longer than it does."""
     nodes = []
 
-    def spin_executor():
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-
-    thread = threading.Thread(target=spin_executor, daemon=True)
-
     def add(node):
-        executor.add_node(node)
-        nodes.append(node)
-        if not thread.is_alive():
-            thread.start()
+        nodes.append(spin(node))
         return node
 
     yield add
     for node in nodes:
-        if hasattr(node, "close"):
-            node.close()
-    stop.set()
-    if thread.is_alive():
-        thread.join(timeout=10)
-    executor.shutdown(timeout_sec=10)
-    for node in nodes:
-        node.destroy_node()
+        spin.drop(node)

@@ -76,7 +76,7 @@ class TestCamera(Node):
 
     __test__ = False
 
-    def __init__(self, name: str, reliable: bool = True, rate: float = 20.0) -> None:
+    def __init__(self, name: str, reliable: bool = True, rate: float = 10.0) -> None:
         super().__init__(name)
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=5, reliability=policy)
@@ -144,7 +144,7 @@ class Caller(Node):
         """Call again until the answer is accepted; the last answer when patience ends."""
         deadline = time.monotonic() + wait
         while True:
-            response = self.detect(timeout=0.5, **fields)
+            response = self.detect(timeout=2.0, **fields)
             if accept(response) or time.monotonic() > deadline:
                 return response
             time.sleep(0.05)

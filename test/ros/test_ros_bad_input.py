@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every kind of bad input, through a live node: a clear answer, and good frames work afterwards."""
 
-import time
-
 import numpy as np
 import pytest
 import rclpy
 from rclpy.parameter import Parameter
-from ros_graph import DEPTH_MM, Caller, QuickDetector, TestCamera, good_frame, wait_until
+from ros_graph import Caller, QuickDetector, TestCamera, good_frame, wait_until
 from safetensors.numpy import save_file
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -27,7 +25,7 @@ def camera(spin):
 
 @pytest.fixture(scope="module")
 def detector(spin, camera):
-    return spin(make_detector("bad", "bad", stall_timeout=0.4, max_age=1.0, log_period=0.2))
+    return spin(make_detector("bad", "bad", stall_timeout=0.4, max_age=10.0, log_period=0.2))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +103,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_frames_are_answered_with_the_reason_and_good_ones_work_again(camera, caller, case):
     camera.spoil, words = BAD[case]
-    response = caller.detect_until(lambda r: not r.success, wait_for_new_frame=True)
+    response = caller.detect_until(lambda r: words[0] in r.message, wait_for_new_frame=True)
     assert not response.success
     for word in words:
         assert word in response.message
@@ -117,29 +115,35 @@ def test_bad_frames_are_answered_with_the_reason_and_good_ones_work_again(camera
 
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_padded_rows_and_byte_order_are_read_right(camera, caller, detector, order):
+    # A depth of its own for each case, so that no earlier image is taken for this one.
+    millimetres = {"little": 700, "big": 800}[order]
+
     def spoil(color, depth, info):
-        for message, size in ((color, 3), (depth, 2)):
-            rows = np.frombuffer(message.data, np.uint8).reshape(120, 160 * size)
-            if size == 2 and order == "big":
-                rows = rows.reshape(120, 160, 2)[..., ::-1].reshape(120, 320)
-            message.data = np.pad(rows, ((0, 0), (0, 5))).tobytes()
-            message.step += 5
+        values = np.full((120, 160), millimetres, ">u2" if order == "big" else "<u2")
+        for message, array in ((color, np.frombuffer(color.data, np.uint8)), (depth, values)):
+            rows = np.frombuffer(array.tobytes(), np.uint8).reshape(120, -1)
+            message.data = np.pad(rows, ((0, 0), (0, 5)), constant_values=99).tobytes()
+            message.step = rows.shape[1] + 5
         depth.is_bigendian = int(order == "big")
 
     camera.spoil = spoil
-    images = detector.worker.detector.images
-    time.sleep(0.3)
-    response = caller.detect(wait_for_new_frame=True)
-    assert response.success, response.message
-    images = detector.worker.detector.images
-    np.testing.assert_allclose(images[-1].depth, DEPTH_MM / 1000, rtol=1e-6)
-    np.testing.assert_array_equal(images[-1].color[5, :, 0], np.arange(160))
+    detector_seen = detector.worker.detector
+
+    def arrived():
+        return abs(float(detector_seen.images[-1].depth[60, 80]) - millimetres / 1000) < 1e-6
+
+    assert wait_until(lambda: detector_seen.images and arrived())
+    image = detector_seen.images[-1]
+    np.testing.assert_allclose(image.depth, millimetres / 1000, rtol=1e-6)
+    np.testing.assert_array_equal(image.color[5, :, 0], np.arange(160))
+    assert caller.detect(wait_for_new_frame=True).success
 
 
 def test_frame_from_the_past_and_clock_that_jumps_back(camera, caller):
     camera.clock_offset = -30.0
-    response = caller.detect_until(lambda r: not r.success, wait_for_new_frame=True)
-    assert "s older than this node's clock" in response.message
+    words = "s older than this node's clock"
+    response = caller.detect_until(lambda r: words in r.message, wait_for_new_frame=True)
+    assert words in response.message
     assert "use_sim_time" in response.message
     camera.clock_offset = 0.0
     assert caller.detect_until(lambda r: r.success, wait_for_new_frame=True).success
@@ -147,17 +151,18 @@ def test_frame_from_the_past_and_clock_that_jumps_back(camera, caller):
 
 def test_frame_from_the_future(camera, caller):
     camera.clock_offset = 30.0
-    response = caller.detect_until(lambda r: not r.success, wait_for_new_frame=True)
-    assert "s ahead of this node's clock" in response.message
+    words = "s ahead of this node's clock"
+    response = caller.detect_until(lambda r: words in r.message, wait_for_new_frame=True)
+    assert words in response.message
     camera.clock_offset = 0.0
     # Back from the future is a jump back: pairing must start anew, not starve.
     assert caller.detect_until(lambda r: r.success, wait_for_new_frame=True).success
 
 
-def test_recording_that_starts_again_keeps_delivering(spin):
+def test_recording_that_starts_again_keeps_delivering(local):
     """Stamps jump back by 20 s again and again; every pass must give frames."""
-    camera = spin(TestCamera("loop"))
-    node = spin(make_detector("loop", "loop", max_age=0.0, continuous=False))
+    camera = local(TestCamera("loop"))
+    node = local(make_detector("loop", "loop", max_age=0.0, continuous=False))
     assert wait_until(lambda: node.source is not None and node.source.frames > 3)
     for k in range(1, 4):
         camera.clock_offset = -20.0 * k
@@ -176,20 +181,19 @@ def test_recording_that_starts_again_keeps_delivering(spin):
 )
 def test_a_camera_that_stops(camera, caller, detector, silent, words):
     camera.silent = silent
-    time.sleep(1.3)
-    response = caller.detect(timeout=0.6)
+    response = caller.detect_until(lambda r: words in r.message, wait_for_new_frame=True)
     assert not response.success
     assert words in response.message
-    assert words in detector.problems.last
+    assert wait_until(lambda: words in detector.problems.last)
     camera.silent = set()
     assert caller.detect_until(lambda r: r.success).success
 
 
-def test_missing_camera_info_and_missing_topics_are_named_within_3_seconds(spin):
-    camera = spin(TestCamera("half"))
+def test_missing_camera_info_and_missing_topics_are_named_within_3_seconds(local):
+    camera = local(TestCamera("half"))
     camera.silent = {"info"}
-    node = spin(make_detector("half", "half"))
-    lonely = spin(make_detector("nobody", "lonely"))
+    node = local(make_detector("half", "half"))
+    lonely = local(make_detector("nobody", "lonely"))
     assert NodeConfig().stall_timeout + WATCH_PERIOD < 3.0
     assert wait_until(lambda: node.problems.last and lonely.problems.last)
     assert "no camera_info on /half/color/camera_info" in node.problems.last
@@ -199,15 +203,15 @@ def test_missing_camera_info_and_missing_topics_are_named_within_3_seconds(spin)
     assert "sensor_msgs/msg/Image" in lonely.problems.last
 
 
-def test_wrong_type_on_a_topic_is_named(spin):
+def test_wrong_type_on_a_topic_is_named(local):
     # Another context is another DDS participant, as in another process.
     context = rclpy.Context()
     context.init()
     other = rclpy.create_node("other", context=context)
     try:
         other.create_publisher(String, "/typed/color/image_raw", 1)
-        spin(make_detector("typed", "typed"))
-        caller = spin(Caller("type_caller", "/typed/detect_grasps"))
+        local(make_detector("typed", "typed"))
+        caller = local(Caller("type_caller", "/typed/detect_grasps"))
         words = "node other publishes std_msgs/msg/String there; expected sensor_msgs/msg/Image"
         assert words in caller.detect_until(lambda r: words in r.message).message
     finally:
@@ -215,9 +219,9 @@ def test_wrong_type_on_a_topic_is_named(spin):
         context.try_shutdown()
 
 
-def test_streams_that_do_not_pair_are_explained(spin):
-    camera = spin(TestCamera("apart"))
-    node = spin(make_detector("apart", "apart", stall_timeout=0.5))
+def test_streams_that_do_not_pair_are_explained(local):
+    camera = local(TestCamera("apart"))
+    node = local(make_detector("apart", "apart", stall_timeout=0.5))
 
     def spoil(color, depth, info):
         depth.header.stamp.sec -= 3
@@ -227,7 +231,7 @@ def test_streams_that_do_not_pair_are_explained(spin):
     assert "expected less than sync_slop" in node.problems.last
 
 
-def test_unexpected_errors_do_not_end_the_node(spin, camera):
+def test_unexpected_errors_do_not_end_the_node(local, camera):
     class Failing(QuickDetector):
         broken = True
 
@@ -236,8 +240,8 @@ def test_unexpected_errors_do_not_end_the_node(spin, camera):
                 raise RuntimeError("boom")
             return super().detect(image, **options)
 
-    node = spin(make_detector("bad", "failing", Failing))
-    client = spin(Caller("failing_caller", "/failing/detect_grasps"))
+    node = local(make_detector("bad", "failing", Failing))
+    client = local(Caller("failing_caller", "/failing/detect_grasps"))
     assert "unexpected RuntimeError: boom" in client.detect().message
     assert "boom" in node.problems.last
     Failing.broken = False
@@ -267,14 +271,14 @@ def garbage(path):
 
 
 @pytest.mark.parametrize("make", [None, truncated, foreign, garbage])
-def test_a_bad_model_leaves_the_node_up_and_unconfigured(spin, tmp_path, make):
+def test_a_bad_model_leaves_the_node_up_and_unconfigured(local, tmp_path, make):
     name = "model_" + ("missing" if make is None else make.__name__)
     path = tmp_path / f"{name}.safetensors"
     if make is not None:
         make(path)
-    node = spin(model_node(path, name))
+    node = local(model_node(path, name))
     assert node.worker is None
-    client = spin(Caller(f"{name}_caller", f"/{name}/detect_grasps"))
+    client = local(Caller(f"{name}_caller", f"/{name}/detect_grasps"))
     response = client.detect()
     assert not response.success
     assert "could not configure" in response.message
@@ -283,9 +287,9 @@ def test_a_bad_model_leaves_the_node_up_and_unconfigured(spin, tmp_path, make):
     assert node.set_parameters([Parameter("model", value="none")])[0].successful
 
 
-def test_a_parameter_out_of_range_at_start_is_answered_and_can_be_set_right(spin, camera):
-    node = spin(make_detector("bad", "ranged", **{"decode.top_k": 0}))
-    client = spin(Caller("ranged_caller", "/ranged/detect_grasps"))
+def test_a_parameter_out_of_range_at_start_is_answered_and_can_be_set_right(local, camera):
+    node = local(make_detector("bad", "ranged", **{"decode.top_k": 0}))
+    client = local(Caller("ranged_caller", "/ranged/detect_grasps"))
     message = client.detect().message
     assert "decode.top_k" in message
     assert "from 1 to 10000" in message
@@ -294,11 +298,11 @@ def test_a_parameter_out_of_range_at_start_is_answered_and_can_be_set_right(spin
     assert client.detect_until(lambda r: r.success).success
 
 
-def test_camera_info_sent_only_once_is_enough(spin):
-    camera = spin(TestCamera("once"))
+def test_camera_info_sent_only_once_is_enough(local):
+    camera = local(TestCamera("once"))
     camera.silent = {"info"}
-    node = spin(make_detector("once", "once", stall_timeout=0.4))
+    node = local(make_detector("once", "once"))
     assert wait_until(lambda: camera.info.get_subscription_count() == 1)
     camera.info.publish(good_frame(camera.get_clock().now().to_msg())[2])
-    assert wait_until(lambda: node.source.frames > 20)
-    assert node.source.waiting_for(0.4) == ""
+    assert wait_until(lambda: node.source.frames > 10)
+    assert node.source.waiting_for(30.0) == ""

@@ -174,7 +174,7 @@ def test_debug_image_is_drawn_only_for_listeners(caller, monkeypatch):
     assert picture.header.frame_id == FRAME
 
 
-def test_target_frame_is_looked_up_at_the_stamp(spin, caller):
+def test_target_frame_is_looked_up_at_the_stamp(local, caller):
     broadcaster = StaticTransformBroadcaster(caller)
     transform = TransformStamped()
     transform.header.frame_id, transform.child_frame_id = "base", FRAME
@@ -242,25 +242,25 @@ def test_diagnostics(caller):
     camera = find(arrays, "camera")[-1]
     rates = {item.key: item.value for item in camera.values}
     assert rates["color topic"] == "/cam/color/image_raw"
-    assert 10 < float(rates["depth rate [Hz]"]) < 30
+    assert 0 < float(rates["depth rate [Hz]"]) < 20
 
 
-def test_a_call_that_cannot_end_in_time_is_answered_in_time(spin, camera):
-    slow = spin(make_detector("cam", "slow", lambda c: QuickDetector(c, delay=2.0)))
-    client = spin(Caller("slow_caller", "/slow/detect_grasps"))
+def test_a_call_that_cannot_end_in_time_is_answered_in_time(local, camera):
+    slow = local(make_detector("cam", "slow", lambda c: QuickDetector(c, delay=2.0)))
+    client = local(Caller("slow_caller", "/slow/detect_grasps"))
     assert wait_until(lambda: slow.source is not None and slow.source.newest() is not None)
     start = time.monotonic()
     response = client.detect(timeout=0.4)
     assert time.monotonic() - start < 2.0
     assert not response.success
     assert "no result within the timeout of 0.40 s" in response.message
-    patient = client.detect(timeout=20.0, wait=30.0)
+    patient = client.detect(timeout=30.0)
     assert patient.success, patient.message
 
 
-def test_many_callers_all_get_an_answer(spin, camera):
-    spin(make_detector("nobody", "busy"))
-    client = spin(Caller("busy_caller", "/busy/detect_grasps"))
+def test_many_callers_all_get_an_answer(local, camera):
+    local(make_detector("nobody", "busy"))
+    client = local(Caller("busy_caller", "/busy/detect_grasps"))
     assert client.client.wait_for_service(5.0)
     futures = []
     for _ in range(7):
@@ -275,28 +275,28 @@ def test_many_callers_all_get_an_answer(spin, camera):
 
 @pytest.mark.parametrize("asked", ["auto", "best_effort"])
 @pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best_effort"])
-def test_both_kinds_of_publishers_are_received(spin, reliable, asked):
+def test_both_kinds_of_publishers_are_received(local, reliable, asked):
     name = f"qos_{'reliable' if reliable else 'best_effort'}_{asked}"
-    spin(TestCamera(name, reliable=reliable))
-    spin(make_detector(name, name, reliability=asked))
-    client = spin(Caller(f"{name}_caller", f"/{name}/detect_grasps"))
+    local(TestCamera(name, reliable=reliable))
+    local(make_detector(name, name, reliability=asked))
+    client = local(Caller(f"{name}_caller", f"/{name}/detect_grasps"))
     assert client.detect_until(lambda r: r.success).success
 
 
-def test_incompatible_quality_of_service_is_explained(spin):
-    spin(TestCamera("quiet", reliable=False))
-    spin(make_detector("quiet", "strict", reliability="reliable"))
-    client = spin(Caller("strict_caller", "/strict/detect_grasps"))
-    time.sleep(0.5)
-    response = client.detect(timeout=1.0)
+def test_incompatible_quality_of_service_is_explained(local):
+    local(TestCamera("quiet", reliable=False))
+    local(make_detector("quiet", "strict", reliability="reliable"))
+    client = local(Caller("strict_caller", "/strict/detect_grasps"))
+    words = "node quiet has incompatible quality of service"
+    response = client.detect_until(lambda r: words in r.message)
     assert not response.success
-    assert "node quiet has incompatible quality of service" in response.message
+    assert words in response.message
     assert "reliability: auto or best_effort" in response.message
 
 
-def test_lifecycle(spin, camera):
-    node = spin(make_detector("cam", "life", autostart=False))
-    client = spin(Caller("life_caller", "/life/detect_grasps"))
+def test_lifecycle(local, camera):
+    node = local(make_detector("cam", "life", autostart=False))
+    client = local(Caller("life_caller", "/life/detect_grasps"))
     assert "not configured" in client.detect().message
     change = client.create_client(
         ChangeState, "/life/grasp_detector/change_state", callback_group=client.group
@@ -325,12 +325,12 @@ def test_lifecycle(spin, camera):
     assert "not configured" in client.detect().message
 
 
-def test_mask_topic_limits_continuous_detection(spin, camera):
-    node = spin(make_detector("cam", "masked", use_mask=True))
+def test_mask_topic_limits_continuous_detection(local, camera):
+    node = local(make_detector("cam", "masked", use_mask=True))
     publisher = camera.create_publisher(Image, "/masked/mask", 5)
     ids = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
     ids[PIXELS[1, 1], PIXELS[1, 0]] = 5
-    client = spin(Caller("masked_caller", "/masked/detect_grasps"))
+    client = local(Caller("masked_caller", "/masked/detect_grasps"))
 
     def publish(color, depth, info):
         publisher.publish(image_to_message(ids, "mono8", color.header))
@@ -344,18 +344,18 @@ def test_mask_topic_limits_continuous_detection(spin, camera):
         camera.spoil = None
 
 
-def test_rate_limit_and_target_frame_of_the_node(spin, camera, caller):
+def test_rate_limit_and_target_frame_of_the_node(local, camera, caller):
     broadcaster = StaticTransformBroadcaster(caller)
     transform = TransformStamped(child_frame_id=FRAME)
     transform.header.frame_id, transform.transform.rotation.w = "table", 1.0
     transform.transform.translation.x = 5.0
     broadcaster.sendTransform(transform)
-    node = spin(make_detector("cam", "limited", max_rate=2.0, target_frame="table"))
+    node = local(make_detector("cam", "limited", max_rate=2.0, target_frame="table"))
     poses = collect(caller, PoseArray, "/limited/grasp_detector/grasps", count=3)
     assert poses[-1].header.frame_id == "table"
     expected = CAMERA.backproject(PIXELS[0], np.array(DEPTH_MM / 1000))[0] + 5.0
     assert poses[-1].poses[0].position.x == pytest.approx(expected)
     stamps = [Time.from_msg(p.header.stamp).nanoseconds * 1e-9 for p in poses]
-    # The camera sends 20 frames a second: without the limit the gaps would be 0.05 s.
+    # The camera sends 10 frames a second: without the limit the gaps would be 0.1 s.
     assert np.median(np.diff(stamps)) > 0.3
     assert node.worker.detections < node.source.frames
