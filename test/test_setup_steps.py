@@ -211,3 +211,34 @@ def test_missing_ros_packages_are_those_that_do_not_import(steps, layout, tmp_pa
     missing = steps.workspace.missing_packages(layout, environment)
     assert "cv_bridge" not in missing
     assert {"tf2_ros_py", "message_filters"} <= set(missing)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "has_rclpy", "expected"),
+    [("jazzy", True, True), ("jazzy", False, False), ("", True, False)],
+)
+def test_wheels_are_skipped_only_where_ros_can_be_used(
+    steps, tmp_path, distribution, has_rclpy, expected
+):
+    module = tmp_path / ("rclpy.py" if has_rclpy else "something_else.py")
+    module.touch()
+    environment = {"ROS_DISTRO": distribution, "PYTHONPATH": str(tmp_path)}
+    python = Path(os.path.realpath(sys.executable))  # not the one of .venv, which has rclpy
+    assert steps.system.has_ros_installation(python, environment) == expected
+
+
+def test_steps_follow_from_what_they_build_on(steps, monkeypatch):
+    bootstrap = importlib.import_module("bootstrap")
+    layout = steps.layout.Layout(ROOT)
+    python = Path(sys.executable)
+
+    def keys(*arguments):
+        return {step.name: step.key for step in bootstrap.plan(layout, *arguments)}
+
+    before = keys(python, True)
+    assert list(before) == ["venv", "wheels", "command", "workspace", "stand_ins", "package"]
+    other_python = keys(Path("/usr/bin/python3.12"), True)
+    assert all(other_python[name] != before[name] for name in before)
+    monkeypatch.setenv("KGNPRO_TORCH_INDEX", "https://example.org/cpu")
+    changed = {name for name, key in keys(python, True).items() if key != before[name]}
+    assert changed == {"wheels"}
