@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plot the losses of a training run, over all its stretches.
 
-    python benchmarks/plot_learning_curve.py RUN OUT.png
+python benchmarks/plot_learning_curve.py RUN OUT.png
 """
 
 from __future__ import annotations

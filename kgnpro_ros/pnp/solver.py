@@ -203,15 +203,8 @@ def _result(
     single = (so3.angle_between(chosen_r, other_r) < SAME_MODE_ANGLE) | ~torch.isfinite(other_cost)
     covariance = torch.linalg.inv_ex(pick(model.hessian, second))[0]
     covariance = 0.5 * (covariance + covariance.mT)
-    certain = torch.isfinite(covariance).flatten(-2).all(-1)
-    certain &= (covariance.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
-    in_front = torch.isfinite(chosen_cost)
-    behind = solved.any(0) & ~in_front
-    failed = ~solved.any(0) | (in_front & ~certain)
-    status = torch.full_like(second, GraspStatus.OK, dtype=torch.int64)
-    status = status.masked_fill(failed, GraspStatus.PNP_FAILED)
-    status = status.masked_fill(behind, GraspStatus.BEHIND_CAMERA)
-    bad = failed | behind
+    status = _status(solved.any(0), torch.isfinite(chosen_cost), covariance)
+    bad = status != GraspStatus.OK
 
     def clean(values: Tensor) -> Tensor:
         return values.masked_fill(bad.reshape(bad.shape + (1,) * (values.ndim - 1)), torch.nan)
@@ -228,3 +221,12 @@ def _result(
         other_translation=clean(torch.where(single[:, None], chosen_t, other_t)),
         other_cost=clean(torch.where(single, chosen_cost, other_cost)),
     )
+
+
+def _status(solved: Tensor, in_front: Tensor, covariance: Tensor) -> Tensor:
+    """GraspStatus of each element, (B,): a pose needs a certain minimum in front of the camera."""
+    certain = torch.isfinite(covariance).flatten(-2).all(-1)
+    certain &= (covariance.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
+    status = torch.full_like(solved, GraspStatus.OK, dtype=torch.int64)
+    status = status.masked_fill(~solved | (in_front & ~certain), GraspStatus.PNP_FAILED)
+    return status.masked_fill(solved & ~in_front, GraspStatus.BEHIND_CAMERA)
