@@ -1,0 +1,50 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting of the package, and the only place with defaults.
+
+A configuration that constructs is valid. :func:`load_config` lays a YAML file over the defaults,
+:func:`dump_config` writes one; a YAML file is never required.
+"""
+
+from kgnpro_ros.config.detector import (
+    DecodeConfig,
+    DetectorConfig,
+    FilterConfig,
+    PnPConfig,
+    RankingConfig,
+    TableConfig,
+)
+from kgnpro_ros.config.evaluation import CalibrationConfig, EvaluationConfig, StageConfig
+from kgnpro_ros.config.files import config_from_dict, dump_config, load_config
+from kgnpro_ros.config.network import NETWORK_PRESETS, NetworkConfig
+from kgnpro_ros.config.nodes import NodeConfig, ReplayConfig, SimConfig
+from kgnpro_ros.config.pose import PoseLossConfig, PosteriorConfig
+from kgnpro_ros.config.scenes import SceneConfig
+from kgnpro_ros.config.training import AugmentConfig, LabelConfig, LossConfig, TrainConfig
+
+__all__ = [
+    "NETWORK_PRESETS",
+    "AugmentConfig",
+    "CalibrationConfig",
+    "DecodeConfig",
+    "DetectorConfig",
+    "EvaluationConfig",
+    "FilterConfig",
+    "LabelConfig",
+    "LossConfig",
+    "NetworkConfig",
+    "NodeConfig",
+    "PnPConfig",
+    "PoseLossConfig",
+    "PosteriorConfig",
+    "RankingConfig",
+    "ReplayConfig",
+    "SceneConfig",
+    "SimConfig",
+    "StageConfig",
+    "TableConfig",
+    "TrainConfig",
+    "config_from_dict",
+    "dump_config",
+    "load_config",
+]
