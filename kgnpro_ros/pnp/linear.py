@@ -26,13 +26,21 @@ def single_threaded() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def multiply(left: Tensor, right: Tensor) -> Tensor:
-    """Matrix product with the batch last: (..., n, k, B) x (..., k, m, B) -> (..., n, m, B)."""
+def multiply(left: Tensor, right: Tensor, addend: Tensor | None = None) -> Tensor:
+    """Matrix product with the batch last: (..., n, k, B) x (..., k, m, B) -> (..., n, m, B).
+
+    Args:
+        left: First factor.
+        right: Second factor; k is looped over, so it should be small.
+        addend: Added to the product; broadcasts to its shape.
+    """
     columns, rows = torch.split(left, 1, dim=-2), torch.split(right, 1, dim=-3)
-    result = columns[0] * rows[0]
-    for column, row in zip(columns[1:], rows[1:], strict=True):
-        result = torch.addcmul(result, column, row)
-    return result
+    start = 0
+    if addend is None:
+        addend, start = columns[0] * rows[0], 1
+    for column, row in zip(columns[start:], rows[start:], strict=True):
+        addend = torch.addcmul(addend, column, row)
+    return addend
 
 
 def batch_last(matrix: Tensor) -> Tensor:

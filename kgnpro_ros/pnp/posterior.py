@@ -20,14 +20,14 @@ from torch import Tensor
 
 from kgnpro_ros.config import PosteriorConfig
 from kgnpro_ros.geometry import so3
-from kgnpro_ros.pnp.linear import batch_last, single_threaded
+from kgnpro_ros.pnp.linear import batch_first, batch_last, multiply, single_threaded
 from kgnpro_ros.pnp.proposals import (
     Proposal,
     proposal_from_moments,
     rotation_vector,
     tangent_basis,
 )
-from kgnpro_ros.pnp.residual import PnPProblem, is_in_front, linearize, robust_cost
+from kgnpro_ros.pnp.residual import PnPProblem, View, cost_of_view, linearize, view
 from kgnpro_ros.types import GraspStatus, PnPResult
 
 #: Standard deviations [m, rad] of a weak prior that bounds the first proposals where the
@@ -42,6 +42,7 @@ class PosePosterior:
     Attributes:
         rotation: Camera-from-grasp, shape (S, B, 3, 3).
         translation: Grasp origins [m], shape (S, B, 3).
+        seen: The measurements to expect at these poses.
         log_proposal: Log-density of the mixture of all proposals [1 / (m^3 rad^3)], shape (S, B);
             +inf for samples behind the camera, which have no weight.
         log_weights: Log of likelihood over proposal density, shape (S, B).
@@ -53,6 +54,7 @@ class PosePosterior:
 
     rotation: Tensor
     translation: Tensor
+    seen: View
     log_proposal: Tensor
     log_weights: Tensor
     log_integral: Tensor
@@ -78,26 +80,29 @@ class _Moments:
         )
 
 
+@dataclass(frozen=True)
+class _Poses:
+    """Samples of one round as the camera sees them; attributes as in PosePosterior."""
+
+    rotation: Tensor
+    translation: Tensor
+    seen: View
+
+
 @dataclass
 class _Samples:
     """All samples so far; log_mixture is the log of the summed proposal densities."""
 
     position: Tensor
     quaternion: Tensor
-    rotation: Tensor
-    translation: Tensor
     cost: Tensor
     log_mixture: Tensor
 
-    def append(self, new: _Samples) -> _Samples:
-        return _Samples(
-            torch.cat([self.position, new.position], dim=1),
-            torch.cat([self.quaternion, new.quaternion], dim=1),
-            torch.cat([self.rotation, new.rotation]),
-            torch.cat([self.translation, new.translation]),
-            torch.cat([self.cost, new.cost]),
-            torch.cat([self.log_mixture, new.log_mixture]),
-        )
+    def append(self, new: _Samples) -> None:
+        self.position = torch.cat([self.position, new.position], dim=1)
+        self.quaternion = torch.cat([self.quaternion, new.quaternion], dim=1)
+        self.cost = torch.cat([self.cost, new.cost])
+        self.log_mixture = torch.cat([self.log_mixture, new.log_mixture])
 
     def normalised_weights(self) -> Tensor:
         """Shape (S, B), summing to one over the samples; zero where none has any weight."""
@@ -126,21 +131,19 @@ def sample_posterior(
     count = config.samples // config.rounds
     with torch.no_grad(), torch.autocast(problem.weights.device.type, enabled=False):
         starts = _starting_moments(problem, modes, config)
-        proposals: list[Proposal] = []
-        samples: _Samples | None = None
-        for index in range(config.rounds):
-            moments = starts[index % 2]
-            if samples is not None and index >= 2:
-                moments = _adapted(samples, starts, config, lighter=index % 2 == 1)
+        proposals = [_usable(starts[0], starts[0])]
+        samples, drawn = _draw(problem, proposals, count, generator)
+        poses = [drawn]
+        for index in range(1, config.rounds):
+            lighter = index % 2 == 1
+            moments = starts[1] if index == 1 else _adapted(samples, starts, config, lighter)
             proposals.append(_usable(moments, starts[0]))
-            new = _draw(problem, proposals, count, generator)
-            if samples is not None:
-                density = proposals[-1].log_density(samples.position, samples.quaternion)
-                samples.log_mixture = torch.logaddexp(samples.log_mixture, density)
-                new = samples.append(new)
-            samples = new
-        assert samples is not None  # a configuration has at least one round
-        return _posterior(samples, modes.status, config.rounds)
+            density = proposals[-1].log_density(samples.position, samples.quaternion)
+            samples.log_mixture = torch.logaddexp(samples.log_mixture, density)
+            new, drawn = _draw(problem, proposals, count, generator)
+            samples.append(new)
+            poses.append(drawn)
+        return _posterior(samples, poses, modes.status)
 
 
 def log_integral(problem: PnPProblem, posterior: PosePosterior) -> Tensor:
@@ -152,8 +155,7 @@ def log_integral(problem: PnPProblem, posterior: PosePosterior) -> Tensor:
     Returns:
         Shape (B,) [m^3 rad^3].
     """
-    cost = robust_cost(problem, posterior.rotation, posterior.translation)
-    weights = -cost - posterior.log_proposal
+    weights = -cost_of_view(problem, posterior.seen) - posterior.log_proposal
     return torch.logsumexp(weights, dim=0) - math.log(len(weights))
 
 
@@ -225,18 +227,18 @@ def _draw(
     proposals: list[Proposal],
     count: int,
     generator: torch.Generator | None,
-) -> _Samples:
+) -> tuple[_Samples, _Poses]:
     """Samples of the last proposal, with their cost and density under all proposals."""
     position, quaternion = proposals[-1].sample(count, generator)
     rotation = so3.matrix_from_quaternion(quaternion.movedim(0, -1))
-    arm = (rotation * problem.object_points.mean(0)).sum(-1)
-    translation = position.movedim(0, -1) - arm
-    cost = robust_cost(problem, rotation, translation)
-    cost = cost.masked_fill(~is_in_front(problem, rotation, translation), torch.inf)
+    matrix = batch_last(rotation).contiguous()
+    arm = multiply(matrix, problem.object_points.mean(0)[:, None, None]).squeeze(-2).mT
+    rotation, translation = batch_first(matrix), position.movedim(0, -1) - arm
+    seen = view(problem, rotation, translation)
+    cost = cost_of_view(problem, seen).masked_fill(~seen.in_front, torch.inf)
     log_mixture = torch.stack([p.log_density(position, quaternion) for p in proposals])
-    return _Samples(
-        position, quaternion, rotation, translation, cost, torch.logsumexp(log_mixture, dim=0)
-    )
+    samples = _Samples(position, quaternion, cost, torch.logsumexp(log_mixture, dim=0))
+    return samples, _Poses(rotation, translation, seen)
 
 
 def _adapted(
@@ -288,16 +290,22 @@ def _second_moment(weights: Tensor, values: Tensor) -> Tensor:
     return ((weights * values)[:, None] * values).sum(2)
 
 
-def _posterior(samples: _Samples, status: Tensor, rounds: int) -> PosePosterior:
-    log_proposal = samples.log_mixture - math.log(rounds)
+def _posterior(samples: _Samples, poses: list[_Poses], status: Tensor) -> PosePosterior:
+    log_proposal = samples.log_mixture - math.log(len(poses))
     log_weights = -samples.cost - log_proposal
     integral = torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
     failed = (status == GraspStatus.OK) & ~torch.isfinite(integral)
     status = status.masked_fill(failed, GraspStatus.PNP_FAILED)
     weights = samples.normalised_weights()
+    seen = [item.seen for item in poses]
     return PosePosterior(
-        rotation=samples.rotation,
-        translation=samples.translation,
+        rotation=torch.cat([item.rotation for item in poses]),
+        translation=torch.cat([item.translation for item in poses]),
+        seen=View(
+            torch.cat([item.image for item in seen]),
+            torch.cat([item.depth for item in seen]),
+            torch.cat([item.in_front for item in seen]),
+        ),
         log_proposal=log_proposal.masked_fill(torch.isinf(samples.cost), torch.inf),
         log_weights=log_weights,
         log_integral=integral.masked_fill(status != GraspStatus.OK, torch.nan),

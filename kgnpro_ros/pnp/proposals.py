@@ -61,7 +61,7 @@ class Proposal:
         # A Student-t is a Gaussian over the root of a chi-squared, a sum of squared Gaussians.
         stretch = (DEGREES / (squares**2).sum(0)).sqrt()
         position = torch.addcmul(self.position[:, None], multiply(self.scale, offset), stretch)
-        return position, quaternion / quaternion.norm(dim=0)
+        return position, quaternion * (quaternion**2).sum(0).rsqrt()
 
     def log_density(self, position: Tensor, quaternion: Tensor) -> Tensor:
         """Log-density of poses (3, S, B), (4, S, B): shape (S, B) [1 / (m^3 rad^3)]."""

@@ -54,6 +54,21 @@ class PnPProblem:
 
 
 @dataclass(frozen=True)
+class View:
+    """What the camera would measure of B grasps at given poses.
+
+    Attributes:
+        image: Keypoints on the plane z = 1, shape (..., 2, N, B).
+        depth: z of the grasp origins [m], shape (..., B).
+        in_front: Whether all keypoints are at least min_depth in front, bool, shape (..., B).
+    """
+
+    image: Tensor
+    depth: Tensor
+    in_front: Tensor
+
+
+@dataclass(frozen=True)
 class Linearization:
     """Second-order model of the cost at B poses, in the order (dt, omega).
 
@@ -149,7 +164,7 @@ def project(
 
 def reprojection_error(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
     """Root mean square distance of projected and measured keypoints [px], shape (..., B)."""
-    difference = _project(problem, rotation, translation).image - problem.image_points
+    difference = view(problem, rotation, translation).image - problem.image_points
     return ((difference * problem.focal) ** 2).sum(-3).mean(-2).sqrt()
 
 
@@ -158,9 +173,9 @@ def residuals(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Ten
 
     Order: all x, all y, then the depth residual where the problem has depths.
     """
-    difference = _project(problem, rotation, translation).image - problem.image_points
+    difference = view(problem, rotation, translation).image - problem.image_points
     rows = (difference * problem.weights).flatten(-3, -2)
-    depth = _depth_residual(problem, translation)
+    depth = _depth_residual(problem, translation[..., 2])
     if depth is not None:
         rows = torch.cat([rows, depth[..., None, :]], dim=-2)
     return rows.mT
@@ -178,10 +193,26 @@ def jacobian(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tens
 
 def robust_cost(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
     """Robust negative log-likelihood of poses, shape (..., B); finite behind the camera."""
-    difference = _project(problem, rotation, translation).image - problem.image_points
-    squared = ((difference * problem.weights) ** 2).sum(-3)
+    return cost_of_view(problem, view(problem, rotation, translation))
+
+
+def view(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> View:
+    """What the camera would measure at poses."""
+    placed = multiply(
+        batch_last(rotation), problem.object_points.mT[..., None], translation.mT[..., None, :]
+    )
+    # Only the denominator is limited, so the cost stays finite and grows towards the camera plane.
+    z = placed[..., 2:, :, :]
+    image = placed[..., :2, :, :] / z.clamp(min=problem.min_depth)
+    nearest = z.squeeze(-3).amin(-2)
+    return View(image, translation[..., 2], nearest >= problem.min_depth)
+
+
+def cost_of_view(problem: PnPProblem, seen: View) -> Tensor:
+    """Robust negative log-likelihood of what is seen, shape (..., B)."""
+    squared = (((seen.image - problem.image_points) * problem.weights) ** 2).sum(-3)
     cost = _huber(squared, problem.huber_delta)[0].sum(-2)
-    depth = _depth_residual(problem, translation)
+    depth = _depth_residual(problem, seen.depth)
     return cost if depth is None else cost + _depth_huber(problem, depth)[0]
 
 
@@ -195,7 +226,7 @@ def linearize(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Lin
     right = torch.cat([rows, residual.flatten(-3, -2)[..., None, :, :]], dim=-3)
     left = rows * torch.cat([factor, factor], dim=-2)[..., None, :, :]
     system = batch_first((left[..., :, None, :, :] * right[..., None, :, :, :]).sum(-2))
-    depth = _depth_residual(problem, translation)
+    depth = _depth_residual(problem, translation[..., 2])
     if depth is not None and problem.depth_weight is not None:
         value, factor = _depth_huber(problem, depth)
         cost = cost + value
@@ -206,7 +237,7 @@ def linearize(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Lin
 
 def is_in_front(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
     """Whether all object points lie at least ``min_depth`` in front, bool, shape (..., B)."""
-    return (_project(problem, rotation, translation).z >= problem.min_depth).all(-2)
+    return view(problem, rotation, translation).in_front
 
 
 class _Projection(NamedTuple):
@@ -252,10 +283,10 @@ def _huber(squared: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     return value, delta / norm
 
 
-def _depth_residual(problem: PnPProblem, translation: Tensor) -> Tensor | None:
+def _depth_residual(problem: PnPProblem, depth: Tensor) -> Tensor | None:
     if problem.depth is None or problem.depth_weight is None:
         return None
-    return (translation[..., 2] - problem.depth) * problem.depth_weight
+    return (depth - problem.depth) * problem.depth_weight
 
 
 def _depth_huber(problem: PnPProblem, residual: Tensor) -> tuple[Tensor, Tensor]:
