@@ -226,3 +226,18 @@ def test_ranking_follows_confidence_error_and_uncertainty(scene):
     np.testing.assert_allclose(careful.score, [0.7, 0.8 * np.exp(-0.5), 0.9 * np.exp(-1.0)])
     failed = replace(grasps, reprojection_error=np.array([np.nan, 5.0, 0.0]))
     assert rank_grasps(failed, RankingConfig()).score[-1] == 0.0
+
+
+def test_grasps_that_end_above_the_object_are_advanced(scene):
+    """Tips 3 mm below the top of the box reach not far enough around it."""
+    shallow = top_grasp(0.0, 0.0, BOX[1][2] - 0.003)
+    grasps = scene.grasps(shallow[None], np.array([0.048]))
+    as_predicted = replace(FilterConfig(), advance_steps=())
+    result = filter_grasps(grasps, scene.image, GRIPPER, as_predicted)
+    assert result.status.tolist() == [GraspStatus.EMPTY]
+    result = filter_grasps(grasps, scene.image, GRIPPER, FilterConfig())
+    assert result.status.tolist() == [GraspStatus.OK]
+    step = np.linalg.inv(grasps.poses[0]) @ result.poses[0]
+    np.testing.assert_allclose(step[:3, :3], np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(step[1:3, 3], 0.0, atol=1e-12)
+    assert step[0, 3] in (pytest.approx(0.005), pytest.approx(0.01))

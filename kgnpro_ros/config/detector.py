@@ -23,7 +23,7 @@ class DecodeConfig:
     """
 
     top_k: int = ranged(100, 1, 10000)
-    score_threshold: float = ranged(0.3, 0.0, 0.999)
+    score_threshold: float = ranged(0.25, 0.0, 0.999)
     local_maximum: bool = True
     orientation_check: bool = True
     orientation_slack: float = 0.25
@@ -102,6 +102,8 @@ class FilterConfig:
         width_margin: Added to the predicted opening [m] when the jaws are checked and commanded.
         opening_steps: Further openings [m] that are tried, in this order, when the fingers would
             touch something at the first one; never beyond the range of the gripper.
+        advance_steps: How far [m] a grasp is moved along its approach, smallest first, when its
+            jaws hold too few points: the rim grasps of KGN's families reach 2 to 5 mm deep only.
         collision: Check fingers and palm against the observed points and the table.
         cloud_spacing: Distance [m] between the observed points that are looked at, about; it
             gives the step in pixels from the distance of the grasps. 0 takes every pixel.
@@ -128,11 +130,12 @@ class FilterConfig:
     limit_width: bool = True
     width_margin: float = ranged(0.005, 0.0, 0.1)
     opening_steps: tuple[float, ...] = (0.01, 0.02)
+    advance_steps: tuple[float, ...] = (0.005, 0.01)
     collision: bool = True
     cloud_spacing: float = ranged(0.0025, 0.0, 0.05)
     max_incidence: float = ranged(80.0, 1.0, 90.0)
     min_points_between: int = ranged(5, 0, 1000000)
-    min_depth_between: float = ranged(0.003, 0.0, 0.1)
+    min_depth_between: float = ranged(0.006, 0.0, 0.1)
     max_missing_between: float = ranged(1.0, 0.01, 1.0)
     max_points_hit: int = ranged(1, 0, 1000000)
     approach_distance: float = ranged(0.0, 0.0, 0.5)
@@ -152,6 +155,10 @@ class FilterConfig:
         require(
             all(0 < step <= 0.2 for step in self.opening_steps),
             f"opening_steps must be up to 0.2 m and positive, got {self.opening_steps}",
+        )
+        require(
+            all(0 < step <= 0.1 for step in self.advance_steps),
+            f"advance_steps must be up to 0.1 m and positive, got {self.advance_steps}",
         )
         check_ranges(self)
 

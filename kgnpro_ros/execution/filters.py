@@ -47,8 +47,10 @@ def filter_grasps(
             when None.
 
     Returns:
-        The same grasps in the same order with ``status`` and ``widths`` replaced; widths are the
-        openings that were checked: predicted plus margin, or wider where that touched something.
+        The same grasps in the same order with ``status``, ``widths`` and ``poses`` replaced. Widths
+        are the openings that were checked: predicted plus margin, or wider where that touched
+        something. Poses are advanced along the approach where the jaws would close above the
+        object (``advance_steps``).
     """
     if len(grasps) == 0:
         return grasps
@@ -64,12 +66,12 @@ def filter_grasps(
     if config.limit_width:
         _mark(status, grasps.widths > gripper.max_width + 1e-9, GraspStatus.TOO_WIDE)
     openings = candidate_openings(grasps.widths, gripper, config)
-    widths = openings[:, 0].copy()
+    widths, poses = openings[:, 0].copy(), grasps.poses.copy()
     if config.collision:
         alive = np.flatnonzero(status == GraspStatus.OK)
-        result = _check_hand(grasps.poses[alive], openings[alive], image, gripper, config, table)
-        status[alive], widths[alive] = result
-    grasps = replace(grasps, status=status, widths=widths)
+        result = _check_hand(grasps.select(alive), openings[alive], image, gripper, config, table)
+        status[alive], widths[alive], poses[alive] = result
+    grasps = replace(grasps, status=status, widths=widths, poses=poses)
     grasps = mark_duplicates(grasps, config.duplicate_distance, config.duplicate_angle)
     return _mark_beyond(grasps, config.max_grasps)
 
@@ -166,8 +168,43 @@ def _in_mask(grasps: GraspBatch, image: RGBDImage) -> BoolArray:
 
 
 def _check_hand(
+    grasps: GraspBatch,
+    openings: FloatArray,
+    image: RGBDImage,
+    gripper: Gripper,
+    config: FilterConfig,
+    table: Plane | None,
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+    """Find for each grasp the first advance and opening that pass all checks.
+
+    Returns:
+        Status (N,), opening (N,) [m] and pose (N, 4, 4); where nothing passes, opening and pose are
+        the predicted ones and the status tells what was wrong with them.
+    """
+    status = np.zeros(len(grasps), dtype=np.int64)
+    widths, poses = openings[:, 0].copy(), grasps.poses.copy()
+    if len(grasps) == 0:
+        return status, widths, poses
+    distance = float(np.median(poses[:, 2, 3]))
+    points = collision.solid_points(image, table, config, distance)
+    pending = np.arange(len(grasps))
+    for number, advance in enumerate((0.0, *sorted(config.advance_steps))):
+        moved = grasps.poses[pending]
+        moved[:, :3, 3] += advance * moved[:, :3, 0]
+        found, width = _check_poses(moved, openings[pending], points, image, gripper, config, table)
+        passed = found == GraspStatus.OK
+        if number == 0:
+            status[pending] = found
+        index = pending[passed]
+        status[index], widths[index], poses[index] = GraspStatus.OK, width[passed], moved[passed]
+        pending = pending[~passed & (status[pending] == GraspStatus.EMPTY)]
+    return status, widths, poses
+
+
+def _check_poses(
     poses: FloatArray,
     openings: FloatArray,
+    points: NDArray[np.float32],
     image: RGBDImage,
     gripper: Gripper,
     config: FilterConfig,
@@ -176,8 +213,6 @@ def _check_hand(
     """Status (N,) and opening (N,) [m]: the first of K openings that passes, else the first."""
     if len(poses) == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
-    points = collision.solid_points(image, table, config, float(np.median(poses[:, 2, 3])))
-    points = _crop(points, poses, openings, gripper, config)
     contacts = collision.count_contacts(points, poses, openings, gripper, config)
     empty = contacts.between < config.min_points_between
     doubt = np.flatnonzero(empty[:, 0])
