@@ -80,4 +80,4 @@ def test_full_is_dla_34():
         backbone = Backbone(config, in_channels=3)
     stem = sum(p.numel() for p in backbone.stem.parameters())
     levels = sum(p.numel() for p in backbone.levels.parameters())
-    assert stem + levels == pytest.approx(15.742e6 - 513_000, rel=0.04)
+    assert stem + levels == pytest.approx(15.742e6 - 513_000, abs=1000)

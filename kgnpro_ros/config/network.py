@@ -20,6 +20,7 @@ class NetworkConfig:
         stem_stride: 1 is the paper's (7x7 at full resolution); 2 starts at half resolution.
         level_channels: Channels of DLA levels 2 to 5 (strides 4, 8, 16, 32).
         level_depths: Depth of the aggregation tree in each of these levels; 0 is one block.
+        level_root: Feed the input of levels 3 to 5 to the root of their tree, as DLA-34 does.
         deformable: Deformable (True) or plain (False) convolutions in the up-sampling.
         head_channels: Channels of the 3x3 convolution that starts a head.
         shared_head: One 3x3 convolution for all heads instead of one for each.
@@ -39,6 +40,7 @@ class NetworkConfig:
     stem_stride: Literal[1, 2] = 1
     level_channels: tuple[int, int, int, int] = (64, 128, 256, 512)
     level_depths: tuple[int, int, int, int] = (1, 2, 2, 1)
+    level_root: bool = False
     deformable: bool = True
     head_channels: int = 256
     shared_head: bool = False
@@ -74,8 +76,8 @@ class NetworkConfig:
 
 #: Named architectures. ``full`` adds the depth head to the paper's network, ``paper`` has none.
 NETWORK_PRESETS: dict[str, NetworkConfig] = {
-    "full": NetworkConfig(),
-    "paper": NetworkConfig(preset="paper", depth_head=False),
+    "full": NetworkConfig(level_root=True),
+    "paper": NetworkConfig(preset="paper", level_root=True, depth_head=False),
     "lite": NetworkConfig(
         preset="lite",
         stem_channels=(16, 16, 32),

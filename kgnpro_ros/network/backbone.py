@@ -20,21 +20,30 @@ COARSEST_STRIDE = 32
 class Tree(nn.Module):
     """Hierarchical aggregation: a binary tree of blocks whose leaves meet in 1x1 root nodes.
 
-    Depth 0 is one block. A root also takes ``inherited`` features: those of its ancestors.
+    Depth 0 is one block. A root also takes ``inherited`` features: those of its ancestors, and with
+    ``level_root`` the pooled input of the level.
     """
 
     def __init__(
-        self, depth: int, in_channels: int, out_channels: int, stride: int, inherited: int = 0
+        self,
+        depth: int,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        inherited: int = 0,
+        level_root: bool = False,
     ) -> None:
         super().__init__()
-        self.depth = depth
+        self.depth, self.level_root = depth, level_root
+        self.pool = nn.MaxPool2d(stride, stride) if stride > 1 else nn.Identity()
+        if level_root:
+            inherited += in_channels
         if depth > 1:
             self.left: nn.Module = Tree(depth - 1, in_channels, out_channels, stride)
             self.right: nn.Module = Tree(
                 depth - 1, out_channels, out_channels, 1, inherited=inherited + out_channels
             )
             return
-        self.pool = nn.MaxPool2d(stride, stride) if stride > 1 else nn.Identity()
         self.project = (
             nn.Identity() if in_channels == out_channels else _project(in_channels, out_channels)
         )
@@ -47,6 +56,8 @@ class Tree(nn.Module):
 
     def forward(self, x: Tensor, inherited: Sequence[Tensor] = ()) -> Tensor:
         """(B, in, H, W) -> (B, out, H/stride, W/stride)."""
+        if self.level_root:
+            inherited = [*inherited, self.pool(x)]
         if self.depth > 1:
             left = self.left(x)
             result: Tensor = self.right(left, [*inherited, left])
@@ -120,7 +131,13 @@ class Backbone(nn.Module):
         strides = (2 if config.stem_stride == 1 else 1, 2, 2, 2)
         channels = (s2, *config.level_channels)
         self.levels = nn.ModuleList(
-            Tree(depth, channels[i], channels[i + 1], stride)
+            Tree(
+                depth,
+                channels[i],
+                channels[i + 1],
+                stride,
+                level_root=config.level_root and i > 0,
+            )
             for i, (depth, stride) in enumerate(zip(config.level_depths, strides, strict=True))
         )
         c4, c8, c16, c32 = config.level_channels
