@@ -9,6 +9,7 @@ from typing import Literal
 
 from kgnpro_ros.config.checks import require
 from kgnpro_ros.config.network import NETWORK_PRESETS
+from kgnpro_ros.config.pose import PoseLossConfig
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,10 @@ class LossConfig:
         depth: Laplace likelihood of the depth offset [units of 1 cm] and its confidence.
         distance: L1 of the distance head [m]; 10 is KGNv2's.
         direct: L1 of directly regressed axes and depth.
+        pose: Pose loss through p(y | X) (the paper's KL term, 0.1 there); 0 leaves it out.
+        pose_start, pose_ramp: Steps before it starts, and over which it then grows; until its full
+            weight is reached each grasp is compared with its own label, later with the nearest.
+        pose_grasps: Grasps per batch that enter it.
     """
 
     heatmap: float = 1.0
@@ -99,6 +104,10 @@ class LossConfig:
     depth: float = 0.1
     distance: float = 10.0
     direct: float = 1.0
+    pose: float = 0.0
+    pose_start: int = 1000
+    pose_ramp: int = 1000
+    pose_grasps: int = 128
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -125,6 +134,8 @@ class TrainConfig:
         validation_interval: Steps between validations.
         seed: Seed of weights, order and augmentation.
         precision, devices, num_nodes, strategy: Passed on to Lightning.
+        loss, labels, augment: Weights of the terms, choice of labels, augmentation.
+        pose: The pose loss, where ``loss.pose`` switches it on.
     """
 
     network: str = "lite"
@@ -148,6 +159,7 @@ class TrainConfig:
     num_nodes: int = 1
     strategy: str = "auto"
     loss: LossConfig = field(default_factory=LossConfig)
+    pose: PoseLossConfig = field(default_factory=PoseLossConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

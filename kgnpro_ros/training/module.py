@@ -13,9 +13,12 @@ import yaml
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from kgnpro_ros.config import NETWORK_PRESETS, TrainConfig, dump_config
+from kgnpro_ros.config import NETWORK_PRESETS, LossConfig, TrainConfig, dump_config
+from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.network.model import KeypointNetwork
+from kgnpro_ros.pnp.loss import MonteCarloPoseLoss
 from kgnpro_ros.training.losses import map_losses
+from kgnpro_ros.training.pose_term import pose_term
 from kgnpro_ros.training.samples import Batch
 
 
@@ -24,6 +27,7 @@ class GraspModule(L.LightningModule):
 
     Attributes:
         skipped: Batches that were skipped because their loss was not finite.
+        skipped_grasps: Grasps without a usable pose distribution.
     """
 
     def __init__(self, config: TrainConfig, card: dict[str, Any] | None = None) -> None:
@@ -31,7 +35,13 @@ class GraspModule(L.LightningModule):
         self.config, self.card = config, card or {}
         network = KeypointNetwork(NETWORK_PRESETS[config.network])
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.skipped = 0
+        self.skipped = self.skipped_grasps = 0
+        self.pose_loss = MonteCarloPoseLoss(config.pose) if config.loss.pose > 0 else None
+        if self.pose_loss is not None and not self.network.config.confidence_head:
+            raise ConfigError(
+                f"the pose loss needs keypoint weights, which network {config.network!r} does not "
+                "predict; set loss.pose to 0 or choose a network with a confidence head"
+            )
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -40,9 +50,20 @@ class GraspModule(L.LightningModule):
         return batch.to(device)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """All loss terms of a batch, see :func:`map_losses`."""
+        """All loss terms of a batch: those of :func:`map_losses`, and the pose loss if it is on."""
         output = self.network(batch.color, batch.depth)
-        return map_losses(output, batch, self.config.loss)
+        weights = self.config.loss
+        terms = map_losses(output, batch, weights)
+        share = pose_share(self.global_step, weights)
+        if self.pose_loss is not None and share > 0:
+            with torch.autocast(batch.color.device.type, enabled=False):
+                result = pose_term(
+                    output, batch, self.pose_loss, weights.pose_grasps, matching=share >= 1
+                )
+            self.skipped_grasps += result.skipped
+            terms["pose"] = weights.pose * share * result.value
+            terms["loss"] = terms["loss"] + terms["pose"]
+        return terms
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Loss of one batch; None, which skips the step, when it is not finite."""
@@ -64,6 +85,9 @@ class GraspModule(L.LightningModule):
             self.skipped += 1
             optimizer.zero_grad()
         self.log("train/skipped", float(self.skipped))
+        if self.pose_loss is not None:
+            self.log("train/skipped_grasps", float(self.skipped_grasps))
+            self.log("train/norm_factor", self.pose_loss.norm_factor)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log all terms on held-out scenes (averaged weights)."""
@@ -89,6 +113,14 @@ class GraspModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def pose_share(step: int, config: LossConfig) -> float:
+    """How much of its weight the pose loss has at a step, 0 to 1.
+
+    It starts late and grows slowly: matches of random keypoints would mean nothing.
+    """
+    return min(1.0, max(0.0, (step + 1 - config.pose_start) / max(1, config.pose_ramp)))
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
