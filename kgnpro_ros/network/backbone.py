@@ -130,15 +130,10 @@ class Backbone(nn.Module):
             self.stem = nn.Sequential(conv_bn(in_channels, s0, stride=2), conv_bn(s0, s2, stride=2))
         strides = (2 if config.stem_stride == 1 else 1, 2, 2, 2)
         channels = (s2, *config.level_channels)
+        root = config.level_root
         self.levels = nn.ModuleList(
-            Tree(
-                depth,
-                channels[i],
-                channels[i + 1],
-                stride,
-                level_root=config.level_root and i > 0,
-            )
-            for i, (depth, stride) in enumerate(zip(config.level_depths, strides, strict=True))
+            Tree(depth, channels[i], channels[i + 1], strides[i], level_root=root and i > 0)
+            for i, depth in enumerate(config.level_depths)
         )
         c4, c8, c16, c32 = config.level_channels
         if config.deformable:

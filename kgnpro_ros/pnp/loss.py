@@ -84,12 +84,7 @@ class MonteCarloPoseLoss(nn.Module):
             ShapeError: If a shape does not fit.
             CameraError: If the intrinsics have skew or no positive focal lengths.
         """
-        count = len(keypoints)
-        if true_rotation.shape != (count, 3, 3) or true_translation.shape != (count, 3):
-            raise ShapeError(
-                f"truth has shapes {tuple(true_rotation.shape)} and "
-                f"{tuple(true_translation.shape)}; expected ({count}, 3, 3) and ({count}, 3)"
-            )
+        _check_truth(len(keypoints), true_rotation, true_translation)
         tensors = (keypoints, weights, camera_matrix, center_depth, depth_weight)
         with torch.autocast(keypoints.device.type, enabled=False):
             modes = solve_pnp(
@@ -106,15 +101,19 @@ class MonteCarloPoseLoss(nn.Module):
                 object_points, _select(modes, index),
                 true_rotation[index], true_translation[index], generator,
             )  # fmt: skip
+        return self._summary(loss, effective, usable)
+
+    def _summary(self, loss: Tensor, effective: Tensor, usable: Tensor) -> PoseLoss:
+        """Mean of the usable grasps' losses, and what is reported beside it."""
         kept = torch.isfinite(loss)
-        per_grasp = torch.full((count,), torch.nan, dtype=loss.dtype, device=loss.device)
-        per_grasp[index] = loss.detach()
+        per_grasp = torch.full(usable.shape, torch.nan, dtype=loss.dtype, device=loss.device)
+        per_grasp[usable] = loss.detach()
         factor = self.norm_factor.to(loss)
         value = loss[kept].sum() / (kept.sum().clamp(min=1) * factor)
         return PoseLoss(
             value=value,
             per_grasp=per_grasp,
-            skipped=count - int(kept.sum()),
+            skipped=len(usable) - int(kept.sum()),
             effective_samples=float(effective[kept].median()) if bool(kept.any()) else torch.nan,
             norm_factor=float(factor),
         )
@@ -146,6 +145,14 @@ class MonteCarloPoseLoss(nn.Module):
         if self.training and len(weights):
             scale = weights.sum(dim=1).mean().to(self.norm_factor)
             self.norm_factor.lerp_(scale, self.config.norm_momentum)
+
+
+def _check_truth(count: int, rotation: Tensor, translation: Tensor) -> None:
+    if rotation.shape != (count, 3, 3) or translation.shape != (count, 3):
+        raise ShapeError(
+            f"truth has shapes {tuple(rotation.shape)} and {tuple(translation.shape)}; expected "
+            f"({count}, 3, 3) and ({count}, 3)"
+        )
 
 
 def refined_pose(

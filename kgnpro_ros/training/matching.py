@@ -70,17 +70,9 @@ def match_grasps(
         distance = torch.full((count,), torch.inf).to(rotation)
         none = torch.zeros(count, dtype=torch.int64, device=rotation.device)
         return Matches(none.bool(), none, distance, missing, missing[:, 0])
-    # Turning about x negates y and z of every corner.
-    twin = object_points.new_tensor([1.0, -1.0, -1.0])
-    corners = _corners(rotation, translation, object_points)
-    both = torch.stack(
-        [
-            _corners(true_rotation, true_translation, object_points * sign)
-            for sign in (twin**2, twin)
-        ]
+    distances = _corner_distances(
+        rotation, translation, true_rotation, true_translation, object_points
     )
-    distances = (corners[:, None] - both[:, None]).norm(dim=-1).mean(-1)
-    distances = distances.nan_to_num(torch.inf, torch.inf)
     if allowed is not None:
         distances = distances.masked_fill(~allowed, torch.inf)
     nearest, turned = distances.min(0)
@@ -88,7 +80,7 @@ def match_grasps(
     found = torch.isfinite(distance)
     use_twin = turned.gather(1, index[:, None]) == 1
     chosen = true_rotation[index]
-    chosen = torch.where(use_twin[..., None], chosen * twin, chosen)
+    chosen = torch.where(use_twin[..., None], chosen * _twin_signs(chosen), chosen)
     return Matches(
         matched=found & (distance <= gate),
         index=index.masked_fill(~found, 0),
@@ -96,6 +88,26 @@ def match_grasps(
         rotation=torch.where(found[:, None, None], chosen, missing),
         translation=torch.where(found[:, None], true_translation[index], missing[:, 0]),
     )
+
+
+def _twin_signs(like: Tensor) -> Tensor:
+    """Turning by 180 degrees about x negates y and z: of every corner, or of the axes."""
+    return like.new_tensor([1.0, -1.0, -1.0])
+
+
+def _corner_distances(
+    rotation: Tensor,
+    translation: Tensor,
+    true_rotation: Tensor,
+    true_translation: Tensor,
+    object_points: Tensor,
+) -> Tensor:
+    """Mean corner distances to truths and their twins [m], inf where not finite, (2, K, M)."""
+    corners = _corners(rotation, translation, object_points)
+    points = (object_points, object_points * _twin_signs(object_points))
+    both = torch.stack([_corners(true_rotation, true_translation, p) for p in points])
+    distances = (corners[:, None] - both[:, None]).norm(dim=-1).mean(-1)
+    return distances.nan_to_num(torch.inf, torch.inf)
 
 
 def _corners(rotation: Tensor, translation: Tensor, points: Tensor) -> Tensor:
