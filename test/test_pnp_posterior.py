@@ -128,17 +128,22 @@ def test_integral_of_sharp_posteriors_is_laplaces():
 @pytest.mark.slow
 @pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])
 def test_integral_of_ambiguous_posteriors_is_that_of_many_samples(sigma):
-    problem, modes = case(200, sigma, seed=2)
+    rotation, translation = random_poses(300, seed=2)
+    keypoints = noisy_keypoints(rotation, translation, sigma, seed=2)
+    rest = (torch.full_like(keypoints, 1 / sigma), CAMERA_MATRIX, POINTS, CAREFUL)
+    modes = solve_pnp(keypoints, *rest)
     ambiguous = (modes.other_cost - modes.cost).abs() < 3
-    assert ambiguous.sum() >= 10
+    keypoints = keypoints[ambiguous][:20]
+    assert len(keypoints) >= 10
+    rest = (rest[0][: len(keypoints)], *rest[1:])
+    problem, modes = make_problem(keypoints, *rest), solve_pnp(keypoints, *rest)
     many = PosteriorConfig(samples=50000, rounds=2)
     reference = sample_posterior(problem, modes, many, generator(1)).log_integral
     runs = [sample_posterior(problem, modes, None, generator(seed)) for seed in range(2, 8)]
     differences = torch.stack([run.log_integral for run in runs]) - reference
     # One run of 512 samples scatters by about 0.1; the typical error must be no more.
-    assert differences[:, ambiguous].abs().median() < 0.1
-    assert differences[:, ambiguous].mean().abs() < 0.1
-    assert differences.mean(0).median().abs() < 0.1
+    assert differences.abs().median() < 0.1
+    assert differences.mean().abs() < 0.1
 
 
 def test_effective_sample_size():

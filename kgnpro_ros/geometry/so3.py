@@ -34,16 +34,20 @@ def exp(rotation_vector: Tensor) -> Tensor:
 
 def matrix_from_quaternion(quaternion: Tensor) -> Tensor:
     """Rotation matrices of quaternions (w, x, y, z) of any length: (..., 4) -> (..., 3, 3)."""
-    w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
+    w, x, y, z = quaternion.unbind(-1)
+    k = 2.0 / (w * w + x * x + y * y + z * z)
+    kx, ky, kz = k * x, k * y, k * z
+    xx, yy, zz, xy, xz, yz = kx * x, ky * y, kz * z, kx * y, kx * z, ky * z
+    wx, wy, wz = kx * w, ky * w, kz * w
+    # Stacked in front: large batches are then written and read in order.
     rows = torch.stack(
         [
-            1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-        ],
-        dim=-1,
+            1 - yy - zz, xy - wz, xz + wy,
+            xy + wz, 1 - xx - zz, yz - wx,
+            xz - wy, yz + wx, 1 - xx - yy,
+        ]
     )  # fmt: skip
-    return rows.reshape(*quaternion.shape[:-1], 3, 3)
+    return rows.movedim(0, -1).reshape(*quaternion.shape[:-1], 3, 3)
 
 
 def quaternion_from_matrix(rotation: Tensor) -> Tensor:

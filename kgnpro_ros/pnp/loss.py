@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kgnpro_ros.config import PoseLossConfig
 from kgnpro_ros.exceptions import ShapeError
 from kgnpro_ros.geometry import so3
+from kgnpro_ros.pnp.linear import single_threaded
 from kgnpro_ros.pnp.posterior import log_integral, sample_posterior
 from kgnpro_ros.pnp.residual import PnPProblem, linearize, make_problem, robust_cost
 from kgnpro_ros.pnp.solver import gauss_newton_step, solve_pnp
@@ -86,7 +87,9 @@ class MonteCarloPoseLoss(nn.Module):
         """
         _check_truth(len(keypoints), true_rotation, true_translation)
         tensors = (keypoints, weights, camera_matrix, center_depth, depth_weight)
-        with torch.autocast(keypoints.device.type, enabled=False):
+        # One thread: for thousands of small operations a wait for the others costs more than they
+        # bring, some twenty times more on a busy machine.
+        with torch.autocast(keypoints.device.type, enabled=False), single_threaded():
             modes = solve_pnp(
                 keypoints, weights, camera_matrix, object_points, self.config.pnp,
                 center_depth, depth_weight,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kgnpro_ros.config import PosteriorConfig
 from kgnpro_ros.geometry import so3
-from kgnpro_ros.pnp.linear import batch_first, batch_last, multiply, single_threaded
+from kgnpro_ros.pnp.linear import batch_last, multiply, single_threaded
 from kgnpro_ros.pnp.proposals import (
     Proposal,
     proposal_from_moments,
@@ -231,9 +231,8 @@ def _draw(
     """Samples of the last proposal, with their cost and density under all proposals."""
     position, quaternion = proposals[-1].sample(count, generator)
     rotation = so3.matrix_from_quaternion(quaternion.movedim(0, -1))
-    matrix = batch_last(rotation).contiguous()
-    arm = multiply(matrix, problem.object_points.mean(0)[:, None, None]).squeeze(-2).mT
-    rotation, translation = batch_first(matrix), position.movedim(0, -1) - arm
+    arm = multiply(batch_last(rotation), problem.object_points.mean(0)[:, None, None])
+    translation = position.movedim(0, -1) - arm.squeeze(-2).mT
     seen = view(problem, rotation, translation)
     cost = cost_of_view(problem, seen).masked_fill(~seen.in_front, torch.inf)
     log_mixture = torch.stack([p.log_density(position, quaternion) for p in proposals])
