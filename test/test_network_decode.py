@@ -14,6 +14,7 @@ from kgnpro_ros.network.decode import (
     cell_to_pixel,
     decode,
     find_peaks,
+    neighbourhood_maximum,
     orientation_class,
     orientation_mismatch,
 )
@@ -220,3 +221,9 @@ def test_weights_are_clamped():
     weights = decode(output, DecodeConfig(weight_min=0.2, weight_max=3.0)).weights[0]
     np.testing.assert_allclose(weights[0], [0.2, 3.0], atol=1e-6)
     np.testing.assert_allclose(weights[1], [0.5, 0.5], atol=1e-6)
+
+
+def test_neighbourhood_maximum_is_max_pooling():
+    scores = torch.rand(3, 7, 5, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.max_pool2d(scores[None], 3, stride=1, padding=1)[0]
+    torch.testing.assert_close(neighbourhood_maximum(scores), expected, rtol=0, atol=0)

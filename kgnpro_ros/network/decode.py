@@ -33,13 +33,24 @@ def find_peaks(heatmap: Tensor, config: DecodeConfig) -> tuple[Tensor, Tensor]:
     Returns:
         Scores in (0, 1), shape (K,), best first; flat indices into (C, h, w), shape (K,).
     """
-    scores = heatmap.sigmoid()
+    scores = heatmap.contiguous().sigmoid()  # the network computes channels-last
     if config.local_maximum:
-        highest = F.max_pool2d(scores[None], 3, stride=1, padding=1)[0]
-        scores = torch.where(scores == highest, scores, torch.zeros_like(scores))
+        scores = torch.where(
+            scores == neighbourhood_maximum(scores), scores, torch.zeros_like(scores)
+        )
     flat = scores.flatten()
     best = torch.topk(flat, min(config.top_k, flat.numel()))
     return best.values, best.indices
+
+
+def neighbourhood_maximum(scores: Tensor) -> Tensor:
+    """Largest of the 3x3 scores around each cell, (C, h, w) -> (C, h, w); scores are positive.
+
+    By rows and columns: PyTorch's max pooling takes ten times as long on a CPU.
+    """
+    padded = F.pad(scores, (1, 1, 1, 1))
+    rows = torch.maximum(padded[..., :-2], padded[..., 2:]).maximum(padded[..., 1:-1])
+    return torch.maximum(rows[:, :-2], rows[:, 2:]).maximum(rows[:, 1:-1])
 
 
 def orientation_class(keypoints: Tensor, classes: int) -> Tensor:
