@@ -28,11 +28,7 @@ from kgnpro_ros.config import (
 from kgnpro_ros.exceptions import ConfigError
 
 CLASSES = sorted(
-    (
-        value
-        for value in vars(settings).values()
-        if isinstance(value, type) and is_dataclass(value)
-    ),
+    (value for value in vars(settings).values() if isinstance(value, type) and is_dataclass(value)),
     key=lambda cls: cls.__name__,
 )
 assert len(CLASSES) > 15
