@@ -3,6 +3,7 @@
 """The detector node over real DDS, with a quick detector in place of the network."""
 
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -174,15 +175,25 @@ def test_debug_image_is_drawn_only_for_listeners(caller, monkeypatch):
     assert picture.header.frame_id == FRAME
 
 
+@contextmanager
+def static_transforms(node):
+    """A broadcaster that is gone afterwards: a later test may give the frame another parent."""
+    broadcaster = StaticTransformBroadcaster(node)
+    try:
+        yield broadcaster
+    finally:
+        node.destroy_publisher(broadcaster.pub_tf)
+
+
 def test_target_frame_is_looked_up_at_the_stamp(local, caller):
-    broadcaster = StaticTransformBroadcaster(caller)
     transform = TransformStamped()
     transform.header.frame_id, transform.child_frame_id = "base", FRAME
     transform.transform.translation.z = 1.0
     # Half a turn about x: the camera looks straight down.
     transform.transform.rotation.x, transform.transform.rotation.w = 1.0, 0.0
-    broadcaster.sendTransform(transform)
-    response = caller.detect_until(lambda r: r.success, target_frame="base")
+    with static_transforms(caller) as broadcaster:
+        broadcaster.sendTransform(transform)
+        response = caller.detect_until(lambda r: r.success, target_frame="base")
     assert response.success, response.message
     assert response.header.frame_id == "base"
     p = response.candidates[1].pose.position
@@ -345,13 +356,13 @@ def test_mask_topic_limits_continuous_detection(local, camera):
 
 
 def test_rate_limit_and_target_frame_of_the_node(local, camera, caller):
-    broadcaster = StaticTransformBroadcaster(caller)
     transform = TransformStamped(child_frame_id=FRAME)
     transform.header.frame_id, transform.transform.rotation.w = "table", 1.0
     transform.transform.translation.x = 5.0
-    broadcaster.sendTransform(transform)
-    node = local(make_detector("cam", "limited", max_rate=2.0, target_frame="table"))
-    poses = collect(caller, PoseArray, "/limited/grasp_detector/grasps", count=3)
+    with static_transforms(caller) as broadcaster:
+        broadcaster.sendTransform(transform)
+        node = local(make_detector("cam", "limited", max_rate=2.0, target_frame="table"))
+        poses = collect(caller, PoseArray, "/limited/grasp_detector/grasps", count=3)
     assert poses[-1].header.frame_id == "table"
     expected = CAMERA.backproject(PIXELS[0], np.array(DEPTH_MM / 1000))[0] + 5.0
     assert poses[-1].poses[0].position.x == pytest.approx(expected)
