@@ -134,10 +134,10 @@ def open_train_split(path: Path) -> GraspDataset:
     """A generated data set, or the scenes that ``train.txt`` lists in KGN's published format.
 
     Raises:
-        DatasetError: If it is neither.
+        DatasetError: If it is neither, or not complete.
     """
     listed = (path / "train.txt").is_file()
-    return open_dataset(path, allow_incomplete=True, split="train" if listed else None)
+    return open_dataset(path, split="train" if listed else None)
 
 
 def running_average(average: Tensor, current: Tensor, updates: Tensor, decay: float) -> Tensor:
