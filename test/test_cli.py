@@ -23,7 +23,7 @@ from kgnpro_ros.predictions import read_predictions
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_to_collect():
-    """Tasks that ROS tests left in this process say on stderr, which is read here, that they die."""
+    """Tasks that ROS tests left in this process write to stderr, which is read here, as they go."""
     gc.collect()
 
 
