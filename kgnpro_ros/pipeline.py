@@ -23,10 +23,8 @@ from kgnpro_ros.network.decode import decode
 from kgnpro_ros.network.model import STRIDE, NetworkOutput
 from kgnpro_ros.network.weights import load_model
 from kgnpro_ros.pnp.solver import solve_pnp
+from kgnpro_ros.predictions import CAMERA_FRAME
 from kgnpro_ros.types import GraspBatch, GraspStatus, KeypointBatch, PnPResult, RGBDImage
-
-#: Frame of the detector's grasps: x right, y down, z forward.
-CAMERA_FRAME = "camera"
 
 #: Focal lengths within this factor of the network's are not worth a resize.
 FOCAL_TOLERANCE = 0.05
@@ -72,7 +70,7 @@ class GraspDetector:
         self.network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.card, self.model_sha256, self.model_path = model.card, model.sha256, model.path
         self.last_timings: dict[str, float] = {}
-        self._object_points = torch.from_numpy(canonical_keypoints()).float().to(self.device)
+        self._object_points = torch.from_numpy(canonical_keypoints()).float()
 
     def detect(
         self,
@@ -179,7 +177,7 @@ class GraspDetector:
             keypoints,
             candidates.weights[chosen],
             camera_matrix,
-            self._object_points.cpu(),
+            self._object_points,
             self.config.pnp,
             center_depth=candidates.center_depth[chosen],
             depth_weight=candidates.depth_weight[chosen],

@@ -25,7 +25,7 @@ from kgnpro_ros.exceptions import CameraError, ImageError, KGNProError, Predicti
 from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.types import GraspBatch, RGBDImage
 
-#: Frame name of the grasps of a prediction file.
+#: Frame of the grasps that are detected and stored: x right, y down, z forward.
 CAMERA_FRAME = "camera"
 
 #: Name and shape of each number or array that a grasp of a prediction file holds.
