@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,7 +79,32 @@ class GraspDataset(Protocol):
         """Grasps of the scene of image ``index``, with collision flags."""
 
 
-class SceneDataset:
+class SceneIndex:
+    """Which scene an image belongs to, for data sets that order images scene after scene.
+
+    A data set sets ``views``, ``scene_numbers`` and ``_read_scene``, which reads a scene by number.
+    """
+
+    views: int
+    scene_numbers: tuple[int, ...]
+    _read_scene: Callable[[int], Scene]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.scene_numbers) * self.views
+
+    def scene_of(self, index: int) -> int:
+        """Number of the scene that image ``index`` shows."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        return self.scene_numbers[index // self.views]
+
+    def scene(self, index: int) -> Scene:
+        """The scene that image ``index`` shows."""
+        return self._read_scene(self.scene_of(index))
+
+
+class SceneDataset(SceneIndex):
     """A generated data set; its items are images, view after view and scene after scene.
 
     Args:
@@ -104,20 +130,6 @@ class SceneDataset:
             raise DatasetError(f"{self.path} holds no scene")
         self.scene_numbers: tuple[int, ...] = tuple(present)
         self._read_scene = lru_cache(maxsize=None)(self._read_scene_uncached)
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.scene_numbers) * self.views
-
-    def scene_of(self, index: int) -> int:
-        """Number of the scene that image ``index`` shows."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"image {index} of {len(self)}")
-        return self.scene_numbers[index // self.views]
-
-    def scene(self, index: int) -> Scene:
-        """The scene that image ``index`` shows."""
-        return self._read_scene(self.scene_of(index))
 
     def load(self, index: int) -> Sample:
         """Read one image.

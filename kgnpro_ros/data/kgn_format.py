@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kgnpro_ros.data.dataset import GraspDataset, Sample, SceneDataset
+from kgnpro_ros.data.dataset import GraspDataset, Sample, SceneDataset, SceneIndex
 from kgnpro_ros.data.labels import GraspLabels, grasp_labels
 from kgnpro_ros.data.scene import Scene, SceneObject
 from kgnpro_ros.data.shapes import Shape
@@ -26,7 +26,7 @@ from kgnpro_ros.types import RGBDImage, check_transform
 PIXEL_SHIFT = 0.5
 
 
-class KGNDataset:
+class KGNDataset(SceneIndex):
     """A data set in KGN's folder format, with the interface of :class:`SceneDataset`.
 
     Grasps are sampled anew from the stored shapes; KGN's stored grasps are the family at 11
@@ -50,20 +50,6 @@ class KGNDataset:
         self.manifest: dict[str, Any] = {
             "format": "kgn", "scenes": len(self.scene_numbers), "views": self.views, "split": split
         }  # fmt: skip
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.scene_numbers) * self.views
-
-    def scene_of(self, index: int) -> int:
-        """Number of the scene that image ``index`` shows."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"image {index} of {len(self)}")
-        return self.scene_numbers[index // self.views]
-
-    def scene(self, index: int) -> Scene:
-        """The scene that image ``index`` shows."""
-        return self._read_scene(self.scene_of(index))
 
     def load(self, index: int) -> Sample:
         """Read one image.

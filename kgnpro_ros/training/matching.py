@@ -106,7 +106,7 @@ def _corner_distances(
     corners = _corners(rotation, translation, object_points)
     points = (object_points, object_points * _twin_signs(object_points))
     both = torch.stack([_corners(true_rotation, true_translation, p) for p in points])
-    distances = (corners[:, None] - both[:, None]).norm(dim=-1).mean(-1)
+    distances: Tensor = (corners[:, None] - both[:, None]).norm(dim=-1).mean(-1)
     return distances.nan_to_num(torch.inf, torch.inf)
 
 
