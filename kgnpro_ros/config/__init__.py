@@ -17,7 +17,7 @@ from kgnpro_ros.config.detector import (
 from kgnpro_ros.config.evaluation import CalibrationConfig, EvaluationConfig, StageConfig
 from kgnpro_ros.config.files import config_from_dict, dump_config, load_config
 from kgnpro_ros.config.network import NETWORK_PRESETS, NetworkConfig
-from kgnpro_ros.config.nodes import NodeConfig, ReplayConfig, SimConfig
+from kgnpro_ros.config.nodes import ControllerConfig, NodeConfig, ReplayConfig, SimConfig
 from kgnpro_ros.config.pose import PoseLossConfig, PosteriorConfig
 from kgnpro_ros.config.scenes import SceneConfig
 from kgnpro_ros.config.training import AugmentConfig, LabelConfig, LossConfig, TrainConfig
@@ -26,6 +26,7 @@ __all__ = [
     "NETWORK_PRESETS",
     "AugmentConfig",
     "CalibrationConfig",
+    "ControllerConfig",
     "DecodeConfig",
     "DetectorConfig",
     "EvaluationConfig",

@@ -113,3 +113,36 @@ class SimConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """How ``grasp_executor`` moves joints: two action servers and the joint states.
+
+    Attributes:
+        arm_action: Action of the arm, control_msgs/action/FollowJointTrajectory.
+        gripper_action: Action of the gripper, control_msgs/action/GripperCommand.
+        gripper_scale: Gripper position per metre of opening; 0.5 where the controller takes the
+            position of one of two fingers, as Franka's does.
+        gripper_effort: Largest effort of the fingers, in the controller's unit [N].
+        gripper_timeout: Longest motion of the gripper [s].
+        connect_timeout: Longest wait for an action server [s].
+        answer_timeout: Longest wait until a goal is accepted or rejected [s].
+        joints_timeout: Joint states that are silent this long [s] mean that the robot is gone.
+        time_scale: A trajectory may take this many times its duration ...
+        time_margin: ... and this long [s] on top.
+    """
+
+    arm_action: str = "panda_arm_controller/follow_joint_trajectory"
+    gripper_action: str = "panda_hand_controller/gripper_cmd"
+    gripper_scale: float = ranged(0.5, 0.001, 1000.0)
+    gripper_effort: float = ranged(40.0, 0.0, 1000.0)
+    gripper_timeout: float = ranged(10.0, 0.1, 120.0)
+    connect_timeout: float = ranged(5.0, 0.1, 600.0)
+    answer_timeout: float = ranged(2.0, 0.1, 60.0)
+    joints_timeout: float = ranged(1.0, 0.05, 60.0)
+    time_scale: float = ranged(3.0, 1.0, 100.0)
+    time_margin: float = ranged(5.0, 0.0, 600.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
