@@ -20,6 +20,7 @@ from kgnpro_ros.config.network import NETWORK_PRESETS, NetworkConfig
 from kgnpro_ros.config.nodes import ControllerConfig, NodeConfig, ReplayConfig, SimConfig
 from kgnpro_ros.config.pose import PoseLossConfig, PosteriorConfig
 from kgnpro_ros.config.scenes import SceneConfig
+from kgnpro_ros.config.simulation import SimControllerConfig, WorldConfig
 from kgnpro_ros.config.training import AugmentConfig, LabelConfig, LossConfig, TrainConfig
 
 __all__ = [
@@ -42,9 +43,11 @@ __all__ = [
     "ReplayConfig",
     "SceneConfig",
     "SimConfig",
+    "SimControllerConfig",
     "StageConfig",
     "TableConfig",
     "TrainConfig",
+    "WorldConfig",
     "config_from_dict",
     "dump_config",
     "load_config",

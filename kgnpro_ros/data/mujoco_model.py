@@ -23,9 +23,9 @@ from kgnpro_ros.data.shapes import Shape
 FloatArray = NDArray[np.float64]
 
 #: Collision bits: objects against each other, and objects against the table.
-_OBJECTS, _TABLE = 1, 2
-_FRICTION = (0.8, 0.01, 0.002)
-_DENSITY = 500.0
+OBJECT_BIT, TABLE_BIT = 1, 2
+#: Of objects and table: sliding, torsional [m], rolling [m]; and density [kg/m^3].
+FRICTION, DENSITY = (0.8, 0.01, 0.002), 500.0
 _SEGMENTS = 16
 _GROW = 1.0 / np.cos(np.pi / _SEGMENTS)
 VISUAL_GROUP, COLLISION_GROUP = 0, 3
@@ -92,11 +92,24 @@ def build_model(
     physics: bool = True,
 ) -> mujoco.MjModel:
     """Compile the model; object k is the body :func:`object_name` (k) with a free joint."""
+    return build_spec(shapes, surfaces, table, background, props, physics=physics).compile()
+
+
+def build_spec(
+    shapes: Sequence[Shape],
+    surfaces: Sequence[Surface],
+    table: Table,
+    background: Surface = WHITE,
+    props: Sequence[Prop] = (),
+    *,
+    physics: bool = True,
+) -> mujoco.MjSpec:
+    """As :func:`build_model`, not compiled yet, so that more can be added."""
     spec = _empty_spec(background)
     _add_box(spec, "table", (0.0, 0.0, -table.half_size[2]), table.half_size, 0.0, table.surface)
     spec.worldbody.add_geom(
         name="table_plane", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 1), contype=0,
-        conaffinity=_TABLE, group=COLLISION_GROUP, condim=6, friction=_FRICTION,
+        conaffinity=TABLE_BIT, group=COLLISION_GROUP, condim=6, friction=FRICTION,
     )  # fmt: skip
     for index, prop in enumerate(props):
         place = prop.position, prop.half_size, prop.yaw
@@ -104,14 +117,14 @@ def build_model(
     for index, (shape, surface) in enumerate(zip(shapes, surfaces, strict=True)):
         body = spec.worldbody.add_body(name=object_name(index), pos=(10.0 + index, 0, 1))
         body.add_freejoint()
-        material = _add_material(spec, f"material_{index}", surface)
+        material = add_material(spec, f"material_{index}", surface)
         _add_visual(spec, body, index, shape, material)
         if physics:
             _add_collision(spec, body, index, shape)
         else:
             body.explicitinertial = True
             body.mass, body.inertia = 1.0, (1.0, 1.0, 1.0)
-    return spec.compile()
+    return spec
 
 
 def _empty_spec(background: Surface) -> mujoco.MjSpec:
@@ -141,7 +154,8 @@ def _add_texture(
     texture.data = np.ascontiguousarray(image).tobytes()
 
 
-def _add_material(spec: mujoco.MjSpec, name: str, surface: Surface) -> str:
+def add_material(spec: mujoco.MjSpec, name: str, surface: Surface) -> str:
+    """Add a surface to a model under a name, and return the name."""
     material = spec.add_material(
         name=name, rgba=(*surface.rgb, 1.0), specular=surface.specular,
         shininess=surface.shininess, texrepeat=(surface.repeat, surface.repeat),
@@ -166,7 +180,7 @@ def _add_box(
     spec.worldbody.add_geom(
         name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=half_size, pos=position,
         quat=(np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)), contype=0, conaffinity=0,
-        material=_add_material(spec, name, surface), group=VISUAL_GROUP,
+        material=add_material(spec, name, surface), group=VISUAL_GROUP,
     )  # fmt: skip
 
 
@@ -204,10 +218,10 @@ def _add_handle(body: mujoco.MjsBody, shape: Shape, common: dict[str, Any]) -> N
 
 
 def _add_collision(spec: mujoco.MjSpec, body: mujoco.MjsBody, index: int, shape: Shape) -> None:
-    contact = {"condim": 6, "friction": _FRICTION, "group": COLLISION_GROUP}
-    light = {"contype": _OBJECTS, "conaffinity": _OBJECTS, "mass": 0.0}
+    contact = {"condim": 6, "friction": FRICTION, "group": COLLISION_GROUP}
+    light = {"contype": OBJECT_BIT, "conaffinity": OBJECT_BIT, "mass": 0.0}
     _add_handle(body, shape, {**light, **contact})
-    both = {"contype": _OBJECTS | _TABLE, "conaffinity": _OBJECTS, "density": _DENSITY}
+    both = {"contype": OBJECT_BIT | TABLE_BIT, "conaffinity": OBJECT_BIT, "density": DENSITY}
     radius, half = shape.outer_radius, shape.height / 2
     if shape.kind == "cuboid":
         size = tuple(value / 2 for value in shape.dimensions)
@@ -221,7 +235,7 @@ def _add_collision(spec: mujoco.MjSpec, body: mujoco.MjsBody, index: int, shape:
         size = (radius, half, 0.0)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=size, **both, **contact)
         return
-    table_only = {"contype": _TABLE, "conaffinity": 0, "mass": 0.0}
+    table_only = {"contype": TABLE_BIT, "conaffinity": 0, "mass": 0.0}
     if shape.kind == "semi_sphere":
         size = (radius, 0.0, 0.0)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size, **table_only, **contact)
@@ -236,6 +250,6 @@ def _add_collision(spec: mujoco.MjSpec, body: mujoco.MjsBody, index: int, shape:
         vertices = np.unique(piece.round(9), axis=0)
         spec.add_mesh(name=name, uservert=vertices.ravel())
         body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, contype=_OBJECTS,
-            conaffinity=_OBJECTS, density=_DENSITY, **contact,
+            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, contype=OBJECT_BIT,
+            conaffinity=OBJECT_BIT, density=DENSITY, **contact,
         )  # fmt: skip
