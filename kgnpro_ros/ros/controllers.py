@@ -148,6 +148,7 @@ class RosControllers:
         with self._changed:
             self._check_stopped()
             call = self._call = GoalCall(client, goal)
+        begin = time.monotonic()
         try:
             if not call.wait(lambda: call.answered or self._stopped, self._config.answer_timeout):
                 raise ArmError(
@@ -156,7 +157,7 @@ class RosControllers:
                 )
             if call.answered and not call.accepted:
                 raise ArmError(ArmFailure.REJECTED, f"{name} rejected the goal")
-            if not call.wait(lambda: call.done or self._interrupted(client), limit):
+            if not call.wait(lambda: call.done or self._interrupted(client, begin), limit):
                 raise ArmError(ArmFailure.TIMEOUT, f"{name} was not done within {limit:.1f} s")
             if self._stopped:
                 call.wait(lambda: call.done, STOP_GRACE)
@@ -182,8 +183,8 @@ class RosControllers:
                 )
             time.sleep(SERVER_POLL)
 
-    def _interrupted(self, client: ActionClient) -> bool:
-        """Whether someone stopped the arm.
+    def _interrupted(self, client: ActionClient, begin: float) -> bool:
+        """Whether someone stopped the arm, in a motion that began at a time [s].
 
         Raises:
             ArmError: If the robot is gone.
@@ -194,7 +195,7 @@ class RosControllers:
             name = self._actions[id(client)]
             raise ArmError(ArmFailure.CONNECTION, f"the action server {name} is gone")
         # A process that was killed stays in the graph for a while; its topics fall silent at once.
-        if self._silence() > self._config.joints_timeout:
+        if min(self._silence(), time.monotonic() - begin) > self._config.joints_timeout:
             raise ArmError(ArmFailure.CONNECTION, self._explain_silence())
         return False
 
