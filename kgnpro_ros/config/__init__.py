@@ -15,8 +15,9 @@ from kgnpro_ros.config.detector import (
     TableConfig,
 )
 from kgnpro_ros.config.evaluation import CalibrationConfig, EvaluationConfig, StageConfig
+from kgnpro_ros.config.execution import CandidateConfig, MotionConfig, PickConfig
 from kgnpro_ros.config.files import config_from_dict, dump_config, load_config
-from kgnpro_ros.config.network import NETWORK_PRESETS, NetworkConfig
+from kgnpro_ros.config.network import HEADS, NETWORK_PRESETS, HeadConfig, NetworkConfig
 from kgnpro_ros.config.nodes import ControllerConfig, NodeConfig, ReplayConfig, SimConfig
 from kgnpro_ros.config.pose import PoseLossConfig, PosteriorConfig
 from kgnpro_ros.config.scenes import SceneConfig
@@ -24,18 +25,23 @@ from kgnpro_ros.config.simulation import SimControllerConfig, WorldConfig
 from kgnpro_ros.config.training import AugmentConfig, LabelConfig, LossConfig, TrainConfig
 
 __all__ = [
+    "HEADS",
     "NETWORK_PRESETS",
     "AugmentConfig",
     "CalibrationConfig",
+    "CandidateConfig",
     "ControllerConfig",
     "DecodeConfig",
     "DetectorConfig",
     "EvaluationConfig",
     "FilterConfig",
+    "HeadConfig",
     "LabelConfig",
     "LossConfig",
+    "MotionConfig",
     "NetworkConfig",
     "NodeConfig",
+    "PickConfig",
     "PnPConfig",
     "PoseLossConfig",
     "PosteriorConfig",

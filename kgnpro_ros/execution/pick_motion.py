@@ -1,0 +1,139 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Moves through a planned pick, undoes it after a failure, and puts objects down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kgnpro_ros.config import PickConfig
+from kgnpro_ros.execution.arm import Arm, GripperState
+from kgnpro_ros.execution.candidates import backed_off
+from kgnpro_ros.execution.journal import Journal, StageError
+from kgnpro_ros.execution.pick_plan import PickPlan, PickPlanner
+from kgnpro_ros.execution.report import Cause, Place, Scene, Stage
+
+#: The gripper may stay this much [m] narrower than the opening it was sent to.
+OPENING_TOLERANCE = 0.004
+
+
+class PickMotion:
+    """Executes with one arm; every failure is a :class:`StageError`.
+
+    Args:
+        arm: Moves.
+        planner: Plans the ways back and to the place.
+        closed: Jaw opening of the empty, closed gripper [m].
+        config: Times and limits.
+        journal: Every stage is run through it.
+        wait: Lets a time [s] pass.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        planner: PickPlanner,
+        closed: float,
+        config: PickConfig,
+        journal: Journal,
+        wait: Callable[[float], None],
+    ) -> None:
+        self.holding = False
+        self._arm = arm
+        self._planner = planner
+        self._closed = closed
+        self._config = config
+        self._journal = journal
+        self._wait = wait
+
+    def pick(self, plan: PickPlan, check_age: Callable[[], None]) -> None:
+        """Grasp and lift; returns with the object in the hand.
+
+        Args:
+            plan: What to do.
+            check_age: Raises when the detection is too old to move by.
+        """
+        arm, stage = self._arm, self._journal.stage
+        with stage(Stage.OPEN) as note:
+            check_age()
+            note(self._open(plan.width))
+        with stage(Stage.MOVE_PREGRASP):
+            arm.execute(plan.pregrasp)
+        with stage(Stage.APPROACH):
+            arm.execute(plan.approach)
+        with stage(Stage.CLOSE) as note:
+            width = self._close(Cause.CLOSED_ON_NOTHING, "the jaws closed on nothing")
+            self.holding = True
+            note(f"stopped {1000 * width:.1f} mm apart")
+        with stage(Stage.ATTACH) as note:
+            arm.set_obstacles(plan.scene.obstacles)
+            arm.attach(plan.held)
+            note(f"{len(plan.held)} points")
+        with stage(Stage.LIFT):
+            arm.execute(plan.lift)
+        with stage(Stage.HOLD) as note:
+            self._wait(self._config.hold_time)
+            width = self._close(Cause.SLIPPED, "the object slipped out of the jaws")
+            note(f"held, jaws {1000 * width:.1f} mm apart")
+
+    def recover(self, plan: PickPlan, failed: Stage | None, scene: Scene) -> None:
+        """Bring the hand away from the scene, open, after a stage of ``pick`` failed.
+
+        Raises:
+            StageError: If that fails too: the arm stands where it is.
+        """
+        arm = self._arm
+        if failed in (Stage.OPEN, Stage.MOVE_PREGRASP):
+            return  # the hand is not at the object
+        if failed is Stage.LIFT:
+            with self._journal.stage(Stage.PUT_BACK):
+                tool = self._planner.tool(plan.T_base_grasp)
+                arm.execute(arm.plan_straight(tool, contact=True))
+        with self._journal.stage(Stage.RELEASE) as note:
+            note(self._open(plan.width))
+            self.holding = False
+            arm.detach()
+        if failed is not Stage.HOLD:  # the lift has brought the hand away already
+            with self._journal.stage(Stage.RETREAT):
+                away = backed_off(plan.T_base_grasp, self._config.candidates.pregrasp_distance)
+                arm.execute(arm.plan_straight(self._planner.tool(away), contact=True))
+        arm.set_obstacles(scene.obstacles)
+
+    def place(self, plan: PickPlan, place: Place) -> None:
+        """Put the held object down and leave it."""
+        arm, stage = self._arm, self._journal.stage
+        motions = self._planner.plan_place(place)
+        with stage(Stage.MOVE_PLACE) as note:
+            arm.execute(motions.move)
+            width = self._close(Cause.SLIPPED, "the object was lost on the way to its place")
+            note(f"held, jaws {1000 * width:.1f} mm apart")
+        with stage(Stage.LOWER):
+            arm.execute(motions.lower)
+        with stage(Stage.RELEASE) as note:
+            note(self._open(plan.width))
+            self.holding = False
+            arm.detach()
+        with stage(Stage.LEAVE):
+            arm.execute(motions.leave)
+
+    def _open(self, width: float) -> str:
+        state = self._arm.move_gripper(width)
+        text = f"{1000 * state.width:.1f} mm"
+        if state.width < width - OPENING_TOLERANCE:
+            raise StageError(
+                Cause.NOT_OPEN, f"the gripper opened to {text} instead of {1000 * width:.1f} mm"
+            )
+        return text
+
+    def _close(self, cause: Cause, message: str) -> float:
+        """Close, or keep closed, on an object; returns the opening [m]."""
+        state = self._arm.move_gripper(self._closed)
+        if not self._holds(state):
+            self.holding = False
+            raise StageError(cause, f"{message}: {1000 * state.width:.1f} mm apart")
+        return state.width
+
+    def _holds(self, state: GripperState) -> bool:
+        gap = state.width - self._closed
+        enough = self._config.min_stalled_gap if state.stalled else self._config.min_gap
+        return gap >= enough
