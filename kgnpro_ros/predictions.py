@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgnpro_ros.exceptions import CameraError, ImageError, KGNProError, PredictionError
+from kgnpro_ros.files import file_exists, folder_exists, read_array, read_image, read_json
 from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.types import GraspBatch, RGBDImage
 
@@ -88,7 +89,10 @@ def write_text_atomically(path: str | Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text)
+        temporary.unlink(missing_ok=True)
+        # "x" never writes through a link that someone else left there.
+        with temporary.open("x") as file:
+            file.write(text)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -152,7 +156,9 @@ def _batch(columns: dict[str, NDArray[np.float64]], rejected: dict[str, int]) ->
 def _counts(value: Any) -> dict[str, int]:
     if not isinstance(value, Mapping):
         raise PredictionError(f"'rejected' is {type(value).__name__}; expected counts by reason")
-    return {str(reason): int(count) for reason, count in value.items()}
+    if not all(type(count) is int and count >= 0 for count in value.values()):
+        raise PredictionError(f"'rejected' is {value!r}; expected a count of each reason")
+    return {str(reason): count for reason, count in value.items()}
 
 
 def read_camera(path: str | Path) -> tuple[Camera, float]:
@@ -193,14 +199,16 @@ def read_rgbd(
         CameraError, ImageError: If a file is missing, is no such image, or sizes disagree.
     """
     intrinsics, depth_scale = read_camera(camera)
-    bgr = _read_image(Path(color), cv2.IMREAD_COLOR)
+    bgr = read_image(Path(color), cv2.IMREAD_COLOR, ImageError)
     raw = _read_depth(Path(depth))
     if raw.ndim != 2 or raw.dtype == np.uint8:
         raise ImageError(
             f"{depth}: depth image is {raw.dtype} {raw.shape}; expected one channel of uint16 or "
             "float"
         )
-    region = None if mask is None else _read_image(Path(mask), cv2.IMREAD_GRAYSCALE) > 0
+    region = None
+    if mask is not None:
+        region = read_image(Path(mask), cv2.IMREAD_GRAYSCALE, ImageError) > 0
     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     return RGBDImage.from_raw_depth(rgb, raw, intrinsics, depth_scale, region)
 
@@ -212,14 +220,14 @@ def read_frame(folder: str | Path) -> RGBDImage:
         CameraError, ImageError: See :func:`read_rgbd`.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not folder_exists(folder):
         raise ImageError(f"no frame folder {folder}")
     mask = folder / "mask.png"
     return read_rgbd(
         folder / "color.png",
         folder / "depth.png",
         folder / "camera.json",
-        mask if mask.exists() else None,
+        mask if file_exists(mask) else None,
     )
 
 
@@ -230,37 +238,22 @@ def find_frames(root: str | Path) -> list[Path]:
         ImageError: If there is none.
     """
     root = Path(root)
-    candidates = [root, *sorted(root.iterdir())] if root.is_dir() else []
+    candidates = [root, *sorted(root.iterdir())] if folder_exists(root) else []
     names = ("color.png", "depth.png", "camera.json")
-    frames = [path for path in candidates if all((path / name).is_file() for name in names)]
+    frames = [path for path in candidates if all(file_exists(path / name) for name in names)]
     if not frames:
         raise ImageError(f"no frame in {root}: a frame is a folder with {', '.join(names)}")
     return frames
 
 
 def _read_depth(path: Path) -> NDArray[Any]:
-    if path.suffix != ".npy":
-        return _read_image(path, cv2.IMREAD_UNCHANGED)
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot read {path}: {error}") from error
-
-
-def _read_image(path: Path, flags: int) -> NDArray[Any]:
-    if not path.is_file():
-        raise ImageError(f"no image {path}")
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise ImageError(f"{path} is no image that OpenCV can read")
-    return np.asarray(image)
+    if path.suffix == ".npy":
+        return read_array(path, ImageError)
+    return read_image(path, cv2.IMREAD_UNCHANGED, ImageError)
 
 
 def _read_json(path: Path, error_type: type[KGNProError]) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise error_type(f"cannot read {path}: {error}") from error
+    data = read_json(path, error_type)
     if not isinstance(data, dict):
         raise error_type(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data

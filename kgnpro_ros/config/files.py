@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ import dacite
 import yaml
 
 from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.files import read_yaml
 
 T = TypeVar("T")
 
@@ -38,6 +40,8 @@ def _integer(value: Any) -> Any:
 def _float(value: Any) -> Any:
     """Take whole numbers where YAML readers expect a float, but no truth values."""
     value = _integer(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"expected a finite number, got {value}")
     return float(value) if isinstance(value, int) else value
 
 
@@ -47,10 +51,7 @@ def load_config(cls: type[T], path: str | Path) -> T:
     Raises:
         ConfigError: If the file is missing, is not YAML, or does not fit.
     """
-    try:
-        data = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    data = read_yaml(Path(path), ConfigError)
     if data is not None and not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
     return config_from_dict(cls, data, str(path))

@@ -4,10 +4,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from kgnpro_ros.config.checks import require
+
+#: Every head that a network can have, as its tensors are called.
+HEADS = (
+    "heatmap", "subpixel", "offsets", "width", "weight_logits", "weight_scale", "depth",
+    "depth_weight", "distance", "direct",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Optional heads of a preset that are switched on or off; None keeps what the preset has.
+
+    Attributes:
+        confidence_head, depth_head, distance_head, direct_head: See :class:`NetworkConfig`.
+    """
+
+    confidence_head: bool | None = None
+    depth_head: bool | None = None
+    distance_head: bool | None = None
+    direct_head: bool | None = None
+
+    def apply(self, network: NetworkConfig) -> NetworkConfig:
+        """The network with these heads."""
+        chosen = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(network, **chosen)
+
+
+#: Bounds of an architecture, far beyond any that is of use.
+MAX_CHANNELS, MAX_DEPTH = 4096, 6
 
 
 @dataclass(frozen=True)
@@ -58,8 +87,15 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         sizes = (*self.stem_channels, *self.level_channels, self.head_channels)
-        require(min(sizes) > 0, f"channel counts must be positive, got {sizes}")
-        require(min(self.level_depths) >= 0, f"level_depths must be >= 0: {self.level_depths}")
+        # Bounded: the architecture comes with a model file, which may be anybody's.
+        require(
+            min(sizes) > 0 and max(sizes) <= MAX_CHANNELS,
+            f"channel counts must be positive and at most {MAX_CHANNELS}, got {sizes}",
+        )
+        require(
+            min(self.level_depths) >= 0 and max(self.level_depths) <= MAX_DEPTH,
+            f"level_depths must be 0 to {MAX_DEPTH}: {self.level_depths}",
+        )
         require(
             1 <= self.orientation_classes <= 90,
             f"orientation_classes must be 1 to 90, got {self.orientation_classes}",

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,9 +18,13 @@ from kgnpro_ros.data import storage
 from kgnpro_ros.data.labels import GraspLabels, grasp_labels
 from kgnpro_ros.data.scene import Scene, SceneObject
 from kgnpro_ros.exceptions import DatasetError, KGNProError
+from kgnpro_ros.files import file_exists, read_array_of_archive
 from kgnpro_ros.types import RGBDImage
 
 FloatArray = NDArray[np.float64]
+
+#: No data set is larger; a manifest that says so is wrong.
+MAX_SCENES, MAX_VIEWS = 10**7, 1000
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,16 @@ class SceneDataset(SceneIndex):
         """
         scene, view = self.scene(index), index % self.views
         folder = storage.scene_folder(self.path, self.scene_of(index))
-        color = _read_png(folder / f"color_{view}.png", cv2.IMREAD_COLOR, np.uint8)
-        raw = _read_png(folder / f"depth_{view}.png", cv2.IMREAD_UNCHANGED, np.uint16)
-        mask = _read_png(folder / f"mask_{view}.png", cv2.IMREAD_UNCHANGED, np.uint8)
+        color = _read_png(self.path, folder / f"color_{view}.png", cv2.IMREAD_COLOR, np.uint8)
+        raw = _read_png(self.path, folder / f"depth_{view}.png", cv2.IMREAD_UNCHANGED, np.uint16)
+        mask = _read_png(self.path, folder / f"mask_{view}.png", cv2.IMREAD_UNCHANGED, np.uint8)
         rgb = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
         try:
             image = RGBDImage.from_raw_depth(rgb, raw, scene.camera, storage.DEPTH_SCALE)
         except KGNProError as error:
             raise DatasetError(f"{folder}, view {view}: {error}") from error
+        if mask.shape != raw.shape:
+            raise DatasetError(f"{folder}, view {view}: mask is {mask.shape}, depth {raw.shape}")
         pose = scene.T_world_camera[view]
         return Sample(image, mask, scene.scene_id, view, pose, scene.objects)
 
@@ -161,11 +165,9 @@ class SceneDataset(SceneIndex):
         scene = self.scene(index)
         path = storage.scene_folder(self.path, self.scene_of(index)) / "collisions.npz"
         key = storage.sampling_key(rotation_samples, translation_samples, distinct)
-        try:
-            with np.load(path) as stored:
-                flags = stored.get(key, None)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"{path} is missing or damaged: {error}") from error
+        flags = read_array_of_archive(storage.inside(path, self.path), key, DatasetError)
+        if flags is not None and (flags.dtype != np.bool_ or flags.ndim != 1):
+            raise DatasetError(f"{path} holds {flags.dtype} {flags.shape}; expected flags")
         labels = grasp_labels(
             scene.objects, rotation_samples, translation_samples, distinct=distinct, colliding=flags
         )
@@ -178,10 +180,7 @@ class SceneDataset(SceneIndex):
 
     def _read_scene_uncached(self, number: int) -> Scene:
         path = storage.scene_folder(self.path, number) / "scene.json"
-        try:
-            data = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise DatasetError(f"{path} is missing or damaged: {error}") from error
+        data = storage.read_json_of(self.path, path)
         scene = Scene.from_dict(data, str(path))
         if len(scene.T_world_camera) != self.views:
             raise DatasetError(
@@ -192,12 +191,9 @@ class SceneDataset(SceneIndex):
 
 def _read_manifest(root: Path) -> dict[str, Any]:
     path = root / "manifest.json"
-    if not path.is_file():
+    if not file_exists(path):
         raise DatasetError(f"no data set in {root}: there is no manifest.json")
-    try:
-        manifest = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path} is damaged: {error}") from error
+    manifest = storage.read_json_of(root, path)
     found = (
         (manifest.get("format"), manifest.get("version"))
         if isinstance(manifest, dict)
@@ -209,13 +205,14 @@ def _read_manifest(root: Path) -> dict[str, Any]:
         )
     if not all(isinstance(manifest.get(key), int) for key in ("scenes", "views", "seed")):
         raise DatasetError(f"{path} lacks scenes, views or seed")
+    for key, most in (("scenes", MAX_SCENES), ("views", MAX_VIEWS)):
+        if not 1 <= manifest[key] <= most:
+            raise DatasetError(f"{path}: {key} is {manifest[key]}; expected 1 to {most}")
     return dict(manifest)
 
 
-def _read_png(path: Path, flags: int, dtype: type) -> NDArray[Any]:
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise DatasetError(f"{path} is missing or damaged")
+def _read_png(root: Path, path: Path, flags: int, dtype: type) -> NDArray[Any]:
+    image = storage.read_image_of(root, path, flags)
     if image.dtype != dtype:
         raise DatasetError(f"{path} is {image.dtype}; expected {np.dtype(dtype)}")
     return image

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +16,9 @@ from kgnpro_ros.data.dataset import GraspDataset, Sample, SceneDataset, SceneInd
 from kgnpro_ros.data.labels import GraspLabels, grasp_labels
 from kgnpro_ros.data.scene import Scene, SceneObject
 from kgnpro_ros.data.shapes import Shape
-from kgnpro_ros.data.storage import DEPTH_SCALE
+from kgnpro_ros.data.storage import DEPTH_SCALE, inside, read_image_of, read_json_of
 from kgnpro_ros.exceptions import DatasetError, KGNProError
+from kgnpro_ros.files import file_exists, folder_exists, read_array, read_text
 from kgnpro_ros.geometry import Camera
 from kgnpro_ros.types import RGBDImage, check_transform
 
@@ -59,14 +59,17 @@ class KGNDataset(SceneIndex):
         """
         scene, view = self.scene(index), index % self.views
         folder = self.path / scene.scene_id
-        color = _read_image(folder / f"color_images/color_image_{view}.png", cv2.IMREAD_COLOR)
+        path = folder / f"color_images/color_image_{view}.png"
+        color = read_image_of(self.path, path, cv2.IMREAD_COLOR)
         rgb = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
         try:
-            image = RGBDImage.from_raw_depth(rgb, _read_depth(folder, view), scene.camera, 1.0)
+            image = RGBDImage.from_raw_depth(rgb, self._read_depth(folder, view), scene.camera, 1.0)
         except KGNProError as error:
             raise DatasetError(f"{folder}, view {view}: {error}") from error
         label = folder / f"seg_labels/segmask_label_{view}.jpg"
-        mask = _read_image(label, cv2.IMREAD_GRAYSCALE).astype(np.uint8)
+        mask = read_image_of(self.path, label, cv2.IMREAD_GRAYSCALE).astype(np.uint8)
+        if mask.shape != rgb.shape[:2]:
+            raise DatasetError(f"{label} is {mask.shape}; the colour image is {rgb.shape[:2]}")
         mask[mask > len(scene.objects)] = 0
         pose = scene.T_world_camera[view]
         return Sample(image, mask, scene.scene_id, view, pose, scene.objects)
@@ -87,7 +90,7 @@ class KGNDataset(SceneIndex):
         folder = self.path / str(number)
         path = folder / "scene_info.json"
         try:
-            data = json.loads(path.read_text())
+            data = read_json_of(self.path, path)
             lists = [data[key] for key in ("obj_types", "obj_dims", "obj_poses")]
             if len({len(values) for values in lists}) != 1:
                 raise DatasetError("obj_types, obj_dims and obj_poses differ in length")
@@ -99,7 +102,7 @@ class KGNDataset(SceneIndex):
                 for kind, dims, pose in zip(*lists, strict=True)
             )
             poses = check_transform(data["camera_poses"], "camera_poses")
-            camera = _camera(data["intrinsic"], folder)
+            camera = self._camera(data["intrinsic"], folder)
         except (OSError, KeyError, TypeError, ValueError, KGNProError) as error:
             raise DatasetError(
                 f"{path} is missing or no scene of KGN's format: {type(error).__name__}: {error}"
@@ -108,6 +111,28 @@ class KGNDataset(SceneIndex):
         if len(poses) != views:
             raise DatasetError(f"{path} has {len(poses)} views; the first scene has {views}")
         return Scene(str(number), objects, camera, poses)
+
+    def _camera(self, intrinsic: Any, folder: Path) -> Camera:
+        matrix = np.asarray(intrinsic, dtype=np.float64)
+        if matrix.shape != (3, 3):
+            raise DatasetError(f"intrinsic has shape {matrix.shape}; expected (3, 3)")
+        path = folder / "color_images/color_image_0.png"
+        height, width = read_image_of(self.path, path, cv2.IMREAD_COLOR).shape[:2]
+        cx, cy = float(matrix[0, 2]) - PIXEL_SHIFT, float(matrix[1, 2]) - PIXEL_SHIFT
+        return Camera(float(matrix[0, 0]), float(matrix[1, 1]), cx, cy, width, height)
+
+    def _read_depth(self, folder: Path, view: int) -> NDArray[np.float32]:
+        """z-depth [m], 0 where nothing was hit: the raw array, or the 16-bit image without it."""
+        raw = inside(folder / f"depth_raw/depth_raw_{view}.npy", self.path)
+        if file_exists(raw):
+            return read_array(raw, DatasetError).astype(np.float32, copy=False)
+        path = folder / f"depth_img/depth_image_{view}.png"
+        image = read_image_of(self.path, path, cv2.IMREAD_UNCHANGED)
+        if image.dtype != np.uint16:
+            raise DatasetError(f"depth image {view} in {folder} is {image.dtype}; expected uint16")
+        # Upstream stores three equal channels.
+        plane = image if image.ndim == 2 else image[..., 0]
+        return plane.astype(np.float32) * np.float32(DEPTH_SCALE)
 
 
 def open_dataset(
@@ -122,7 +147,7 @@ def open_dataset(
         DatasetError: If neither does.
     """
     root = Path(path)
-    if not root.is_dir():
+    if not folder_exists(root):
         raise DatasetError(f"no data set: {root} is no folder")
     if (root / "manifest.json").exists():
         return SceneDataset(root, allow_incomplete=allow_incomplete)
@@ -140,45 +165,12 @@ def _scene_numbers(root: Path, split: str | None) -> list[int]:
         numbers = sorted(int(name) for name in found if name.isdigit())
     else:
         try:
-            numbers = [int(line) for line in (root / f"{split}.txt").read_text().split()]
-        except (OSError, ValueError) as error:
+            path = inside(root / f"{split}.txt", root)
+            numbers = [int(line) for line in read_text(path, DatasetError).split()]
+        except (ValueError, DatasetError) as error:
             raise DatasetError(
                 f"{root}/{split}.txt does not list scene numbers: {error}"
             ) from error
     if not numbers:
         raise DatasetError(f"{root} holds no scene of KGN's format")
     return numbers
-
-
-def _camera(intrinsic: Any, folder: Path) -> Camera:
-    matrix = np.asarray(intrinsic, dtype=np.float64)
-    if matrix.shape != (3, 3):
-        raise DatasetError(f"intrinsic has shape {matrix.shape}; expected (3, 3)")
-    height, width = _read_image(folder / "color_images/color_image_0.png", cv2.IMREAD_COLOR).shape[
-        :2
-    ]
-    cx, cy = float(matrix[0, 2]) - PIXEL_SHIFT, float(matrix[1, 2]) - PIXEL_SHIFT
-    return Camera(float(matrix[0, 0]), float(matrix[1, 1]), cx, cy, width, height)
-
-
-def _read_depth(folder: Path, view: int) -> NDArray[np.float32]:
-    """z-depth [m], 0 where nothing was hit: the raw array, or the 16-bit image without it."""
-    raw = folder / f"depth_raw/depth_raw_{view}.npy"
-    if raw.is_file():
-        try:
-            return np.asarray(np.load(raw, allow_pickle=False), dtype=np.float32)
-        except (OSError, ValueError, EOFError) as error:
-            raise DatasetError(f"{raw} is damaged: {error}") from error
-    image = _read_image(folder / f"depth_img/depth_image_{view}.png", cv2.IMREAD_UNCHANGED)
-    if image.dtype != np.uint16:
-        raise DatasetError(f"depth image {view} in {folder} is {image.dtype}; expected uint16")
-    # Upstream stores three equal channels.
-    plane = image if image.ndim == 2 else image[..., 0]
-    return plane.astype(np.float32) * np.float32(DEPTH_SCALE)
-
-
-def _read_image(path: Path, flags: int) -> NDArray[Any]:
-    image = cv2.imread(str(path), flags) if path.is_file() else None
-    if image is None:
-        raise DatasetError(f"{path} is missing or damaged")
-    return image

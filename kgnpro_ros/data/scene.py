@@ -8,6 +8,7 @@ forward.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,11 @@ class Scene:
     objects: tuple[SceneObject, ...]
     camera: Camera
     T_world_camera: FloatArray
+
+    def __post_init__(self) -> None:
+        # Results are stored under this name: it must not lead into another folder.
+        if not re.fullmatch(r"\w[\w.-]{0,99}", self.scene_id, re.ASCII):
+            raise DatasetError(f"scene_id is {self.scene_id!r}; expected letters, digits, . _ -")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""

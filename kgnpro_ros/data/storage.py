@@ -20,6 +20,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
+from kgnpro_ros.exceptions import DatasetError
+from kgnpro_ros.files import read_image, read_json
+
 FORMAT, VERSION = "kgnpro_scenes", 1
 #: Metres per unit of the depth images.
 DEPTH_SCALE = 1e-4
@@ -37,6 +42,38 @@ def sampling_key(rotation_samples: int, translation_samples: int, distinct: bool
 def scene_folder(root: Path, index: int) -> Path:
     """Folder of a scene."""
     return root / "scenes" / f"{index:05d}"
+
+
+def inside(path: Path, root: Path) -> Path:
+    """The path, after checking that no link leads out of the data set.
+
+    Raises:
+        DatasetError: If it does: a data set from elsewhere must not name files of this machine.
+    """
+    real = path.resolve()
+    if not real.is_relative_to(root.resolve()):
+        raise DatasetError(f"{path} is a link to {real}, outside the data set {root}")
+    return path
+
+
+def read_json_of(root: Path, path: Path) -> Any:
+    """Content of a JSON file of the data set in ``root``.
+
+    Raises:
+        DatasetError: If it is missing, damaged, or a link out of the data set.
+    """
+    try:
+        return read_json(inside(path, root), DatasetError)
+    except DatasetError as error:
+        raise DatasetError(f"{path} is missing or damaged: {error}") from error
+
+
+def read_image_of(root: Path, path: Path, flags: int) -> NDArray[Any]:
+    """Pixels of an image of the data set in ``root``; raises as :func:`read_json_of`."""
+    try:
+        return read_image(inside(path, root), flags, DatasetError)
+    except DatasetError as error:
+        raise DatasetError(f"{path} is missing or damaged: {error}") from error
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.files import file_exists, parse_yaml, read_yaml
 from kgnpro_ros.types import check_transform
 
 FloatArray = NDArray[np.float64]
@@ -119,22 +119,10 @@ def load_gripper(name_or_path: str | Path) -> Gripper:
     name = str(name_or_path)
     if name in PRESETS:
         text = resources.files("kgnpro_ros.geometry.grippers").joinpath(f"{name}.yaml").read_text()
-    elif Path(name).is_file():
-        text = _read(Path(name))
-    else:
+        return gripper_from_dict(parse_yaml(text, name, ConfigError), name)
+    if not file_exists(Path(name)):
         raise ConfigError(f"no gripper {name!r}: neither a file nor one of {', '.join(PRESETS)}")
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"gripper file {name} is not valid YAML: {error}") from error
-    return gripper_from_dict(data, name)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read gripper file {path}: {error}") from error
+    return gripper_from_dict(read_yaml(Path(name), ConfigError), name)
 
 
 def gripper_from_dict(data: Any, source: str) -> Gripper:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kgnpro_ros.config import NetworkConfig, config_from_dict
 from kgnpro_ros.exceptions import ConfigError, ModelError
+from kgnpro_ros.files import file_exists, parse_json, read_json
 from kgnpro_ros.network.model import KeypointNetwork
 
 #: Version of the meaning of the weights; raised when old files would predict other grasps.
@@ -51,15 +52,20 @@ def find_model(name_or_path: str | Path) -> Path:
     Raises:
         ModelError: If there is no such model; the message names the ones there are.
     """
-    path = Path(name_or_path).expanduser()
+    path = Path(name_or_path)
     if path.suffix == ".safetensors":
-        if path.is_file():
+        try:
+            path = path.expanduser()
+        except RuntimeError as error:
+            raise ModelError(f"model file {path} does not exist: {error}") from error
+        if file_exists(path):
             return path
         raise ModelError(f"model file {path} does not exist")
     folders = model_folders()
     for folder in folders:
         candidate = folder / f"{name_or_path}.safetensors"
-        if candidate.is_file():
+        # A name is no path: "../other" does not lead out of the folder.
+        if candidate.parent == folder and file_exists(candidate):
             return candidate
     names = sorted({file.stem for folder in folders for file in folder.glob("*.safetensors")})
     raise ModelError(
@@ -107,39 +113,69 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     """
     path = find_model(name_or_path)
     header, tensors = _read(path)
-    if header.get("format") != FORMAT or header.get("version") != FORMAT_VERSION:
-        raise ModelError(
-            f"{path} is {header.get('format')!r} version {header.get('version')!r}; this package "
-            f"reads {FORMAT!r} version {FORMAT_VERSION}"
-        )
+    network = KeypointNetwork(_config(header, path))
     try:
-        config = config_from_dict(NetworkConfig, header.get("network"), str(path))
-        network = KeypointNetwork(config)
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except (ConfigError, RuntimeError) as error:
+    except RuntimeError as error:
         raise ModelError(f"{path} does not fit this network: {error}") from error
     broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
         raise ModelError(f"{path} holds values that are not finite, in {broken[0]}")
     card_path = path.with_suffix(".json")
     try:
-        card = json.loads(card_path.read_text()) if card_path.is_file() else {}
-    except (OSError, ValueError) as error:
+        card = read_json(card_path, ModelError) if card_path.exists() else {}
+    except ModelError as error:
         raise ModelError(f"model card {card_path} is not readable JSON: {error}") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LoadedModel(network.eval().to(device), card, digest, path)
+    if not isinstance(card, dict):
+        raise ModelError(f"model card {card_path} holds {type(card).__name__}; expected a mapping")
+    return LoadedModel(network.eval().to(device), card, _hash(path), path)
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _config(header: dict[str, Any], path: Path) -> NetworkConfig:
+    if header.get("format") != FORMAT or header.get("version") != FORMAT_VERSION:
+        raise ModelError(
+            f"{path} is {header.get('format')!r} version {header.get('version')!r}; this package "
+            f"reads {FORMAT!r} version {FORMAT_VERSION}"
+        )
+    try:
+        return config_from_dict(NetworkConfig, header.get("network"), str(path))
+    except ConfigError as error:
+        raise ModelError(f"{path} does not fit this network: {error}") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            header = json.loads(metadata.get("kgnpro", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = parse_json(metadata.get("kgnpro", "{}"), f"the header of {path}", ModelError)
+            if not isinstance(header, dict):
+                raise ModelError(f"{path}: its header is no mapping")
+            names = list(file.keys())
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            _check_shapes(_config(header, path), shapes, path)
+            return header, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"{path} is not a readable safetensors model (truncated or another format): {error}"
         ) from error
-    if not isinstance(header, dict):
-        raise ModelError(f"{path}: its header is no mapping")
-    return header, tensors
+
+
+def _check_shapes(config: NetworkConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> None:
+    """Compare with a network without memory, before anything of its size is allocated."""
+    with torch.device("meta"):
+        expected = {n: tuple(v.shape) for n, v in KeypointNetwork(config).state_dict().items()}
+    wrong = [name for name in {*expected, *shapes} if expected.get(name) != shapes.get(name)]
+    if wrong:
+        name = min(wrong)
+        raise ModelError(
+            f"{path} does not fit this network in {len(wrong)} tensors: {name} has shape "
+            f"{shapes.get(name)}; expected {expected.get(name)}"
+        )
