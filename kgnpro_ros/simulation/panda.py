@@ -1,0 +1,202 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The Panda arm with its hand as a MuJoCo model, from the files of ``example-robot-data``.
+
+Link masses, joint limits and torque limits are the URDF's. MuJoCo collides each link by the convex
+hull of its collision mesh, the fingers by the boxes of the URDF. Joints are held by position
+servos; the motors carry the weight of the arm too, within the same torque limits.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from kgnpro_ros.data.mujoco_model import COLLISION_GROUP, OBJECT_BIT, TABLE_BIT, VISUAL_GROUP
+from kgnpro_ros.exceptions import ModelError
+
+FloatArray = NDArray[np.float64]
+
+ARM_JOINTS = tuple(f"panda_joint{number}" for number in range(1, 8))
+FINGER_JOINTS = ("panda_finger_joint1", "panda_finger_joint2")
+FINGERS = ("panda_leftfinger", "panda_rightfinger")
+BASE, HAND = "panda_link0", "panda_hand"
+GRIPPER_ACTUATOR = "panda_gripper"
+_PREFIX = "panda_"
+#: Largest jaw opening [m].
+MAX_WIDTH = 0.08
+#: Where the arm waits [rad]: hand over the near edge of the scene, pointing down.
+HOME: FloatArray = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])
+#: Velocity limits of the URDF [rad/s].
+VELOCITY_LIMITS: FloatArray = np.array([2.175] * 4 + [2.61] * 3)
+#: Torque limits of the URDF [N m].
+_TORQUE = (87.0,) * 4 + (12.0,) * 3
+#: Stiffness [N m/rad] and damping [N m s/rad] of the servos, and rotor inertia [kg m^2].
+STIFFNESS: FloatArray = np.array([4500, 4500, 3500, 3500, 2000, 2000, 2000], float)
+DAMPING: FloatArray = STIFFNESS / 10
+_ARMATURE = 0.1
+#: Servo of the jaw opening: stiffness [N/m] and damping [N s/m]; inertia of its drive [kg].
+_GRIP_STIFFNESS, _GRIP_DAMPING, _FINGER_ARMATURE = 8000.0, 60.0, 0.1
+#: Contacts of the arm: with objects (their bit is its affinity), with table and bin.
+_ARM_CONTACT = {"contype": TABLE_BIT, "conaffinity": OBJECT_BIT, "group": COLLISION_GROUP}
+_RIGID = (0.004, 1.0)
+
+
+@dataclass(frozen=True)
+class PandaFiles:
+    """Where the description of the arm lies.
+
+    Attributes:
+        root: Folder that ``package://example-robot-data`` stands for.
+        urdf, srdf: The descriptions.
+    """
+
+    root: Path
+    urdf: Path
+    srdf: Path
+
+
+def panda_files() -> PandaFiles:
+    """Find the installed description.
+
+    Raises:
+        ModelError: If the package is not installed, or files are missing.
+    """
+    try:
+        files = metadata.distribution("example-robot-data").files or []
+    except metadata.PackageNotFoundError as error:
+        raise ModelError(
+            "the description of the Panda is missing; install it: pip install example-robot-data"
+        ) from error
+    ending = "example-robot-data/robots/panda_description/urdf/panda.urdf"
+    found = [file for file in files if str(file).endswith(ending)]
+    if not found:
+        raise ModelError(f"the installed example-robot-data lists no file {ending}")
+    urdf = Path(str(found[0].locate())).resolve()
+    root, srdf = urdf.parents[3], urdf.parents[1] / "srdf" / "panda.srdf"
+    for path in (urdf, srdf):
+        if not path.is_file():
+            raise ModelError(f"{path} is missing: the installed example-robot-data is incomplete")
+    return PandaFiles(root, urdf, srdf)
+
+
+def add_panda(
+    world: mujoco.MjSpec, position: tuple[float, float, float], pad_friction: float
+) -> None:
+    """Put the arm into a world.
+
+    Args:
+        world: The model to add to; it needs an integrator that is implicit in velocity.
+        position: Place of ``panda_link0`` in the world frame [m].
+        pad_friction: Sliding friction of the fingertips.
+
+    Raises:
+        ModelError: If the description is missing or MuJoCo cannot read it.
+    """
+    spec = _read_urdf(panda_files())
+    for body in spec.bodies:
+        body.gravcomp = 1.0
+    _dress_links(spec)
+    _dress_fingers(spec, pad_friction)
+    _add_servos(spec)
+    world.attach(spec, prefix=_PREFIX, frame=world.worldbody.add_frame(pos=position))
+
+
+def _read_urdf(files: PandaFiles) -> mujoco.MjSpec:
+    text = files.urdf.read_text()
+    text = text.replace("package://example-robot-data", str(files.root))
+    # The visual meshes are Collada files, which MuJoCo does not read.
+    text = re.sub(r"<visual>.*?</visual>", "", text, flags=re.DOTALL)
+    # Attaching puts the prefix of all names back.
+    text = text.replace(f'"{_PREFIX}', '"')
+    options = '<mujoco><compiler fusestatic="false" strippath="false"/></mujoco>'
+    text = re.sub(r"(<robot [^>]*>)", rf"\1{options}", text, count=1)
+    try:
+        return mujoco.MjSpec.from_string(text)
+    except ValueError as error:
+        raise ModelError(f"MuJoCo cannot read {files.urdf}: {error}") from error
+
+
+def _dress_links(spec: mujoco.MjSpec) -> None:
+    """Contacts for the links, and their meshes a second time for the eye."""
+    white = _material(spec, "white", (0.88, 0.9, 0.91))
+    grey = _material(spec, "grey", (0.3, 0.3, 0.32))
+    for geom in list(spec.geoms):
+        body = geom.parent
+        geom.name = f"{body.name}_{len(body.geoms)}_{list(body.geoms).index(geom)}"
+        geom.mass = 0.0
+        for key, value in _ARM_CONTACT.items():
+            setattr(geom, key, value)
+        if geom.type != mujoco.mjtGeom.mjGEOM_MESH:
+            continue
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=geom.meshname, contype=0, conaffinity=0,
+            group=VISUAL_GROUP, mass=0.0, material=grey if body.name == _bare(HAND) else white,
+        )  # fmt: skip
+    # The foot stands on the table.
+    for geom in spec.body(_bare(BASE)).geoms:
+        geom.contype = 0
+
+
+def _dress_fingers(spec: mujoco.MjSpec, pad_friction: float) -> None:
+    """The last box of each finger is its rubber tip, which is what holds an object."""
+    dark = _material(spec, "finger", (0.2, 0.2, 0.22))
+    rubber = _material(spec, "rubber", (0.12, 0.12, 0.12))
+    for name in map(_bare, FINGERS):
+        boxes = list(spec.body(name).geoms)
+        for box in boxes:
+            look = rubber if box is boxes[-1] else dark
+            spec.body(name).add_geom(
+                type=box.type, size=box.size, pos=box.pos, quat=box.quat, contype=0, conaffinity=0,
+                group=VISUAL_GROUP, mass=0.0, material=look,
+            )  # fmt: skip
+        pad = boxes[-1]
+        pad.name = pad_name(name)
+        pad.condim, pad.friction = 6, (pad_friction, 0.01, 0.001)
+        pad.solref = _RIGID
+
+
+def pad_name(finger: str) -> str:
+    """Name of the collision geom of a fingertip."""
+    return f"{finger}_pad"
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix(_PREFIX)
+
+
+def _material(spec: mujoco.MjSpec, name: str, rgb: tuple[float, float, float]) -> str:
+    spec.add_material(name=name, rgba=(*rgb, 1.0), specular=0.3, shininess=0.3)
+    return name
+
+
+def _add_servos(spec: mujoco.MjSpec) -> None:
+    servo = mujoco.mjtBias.mjBIAS_AFFINE
+    for name, torque, stiffness, damping in zip(
+        map(_bare, ARM_JOINTS), _TORQUE, STIFFNESS, DAMPING, strict=True
+    ):
+        joint = spec.joint(name)
+        joint.armature = _ARMATURE
+        # Gravity compensation is a motor's torque like any other.
+        joint.actgravcomp, joint.actfrclimited = True, mujoco.mjtLimited.mjLIMITED_TRUE
+        joint.actfrcrange = (-torque, torque)
+        actuator = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator.biastype = servo
+        actuator.gainprm[0], actuator.biasprm[:3] = stiffness, (0.0, -stiffness, -damping)
+    grip_name = _bare(GRIPPER_ACTUATOR)
+    opening = spec.add_tendon(name=grip_name)
+    for name in map(_bare, FINGER_JOINTS):
+        joint = spec.joint(name)
+        joint.armature = _FINGER_ARMATURE
+        opening.wrap_joint(name, 1.0)
+    grip = spec.add_actuator(name=grip_name, target=grip_name, trntype=mujoco.mjtTrn.mjTRN_TENDON)
+    grip.biastype = servo
+    grip.gainprm[0] = _GRIP_STIFFNESS
+    grip.biasprm[:3] = (0.0, -_GRIP_STIFFNESS, -_GRIP_DAMPING)
+    grip.forcelimited, grip.forcerange = mujoco.mjtLimited.mjLIMITED_TRUE, (-40.0, 40.0)
