@@ -14,8 +14,8 @@ class MoveItConfig:
     """Names of a MoveIt configuration, and what this adapter adds to it.
 
     Attributes:
-        parameters: Parameters of MoveIt as YAML text, or the name of a YAML file: robot description,
-            kinematics, pipelines, controllers. grasp.launch.py fills it in.
+        parameters: Parameters of MoveIt as YAML text, or the name of a YAML file: robot
+            description, kinematics, pipelines, controllers. grasp.launch.py fills it in.
         group: Planning group of the arm.
         hand_group: Group of the hand; its links may touch what is grasped.
         base_frame: Link that the arm stands on: all poses are in it, and it may touch the table.
