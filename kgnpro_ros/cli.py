@@ -112,12 +112,15 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of all scenes.")] = 0,
     depth_noise: Annotated[bool, typer.Option(help="Apply the depth-sensor model.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    classes: Annotated[str, typer.Option(help="Classes, separated by commas; all if empty.")] = "",
 ) -> None:
     """Generate a synthetic data set; run it again to finish an interrupted one."""
     from kgnpro_ros.config import SceneConfig, config_from_dict
     from kgnpro_ros.data import generate as generation
 
-    settings = {"mode": mode, "look": look, "views": views, "depth_noise": depth_noise}
+    settings = {
+        "mode": mode, "look": look, "views": views, "depth_noise": depth_noise, "classes": classes
+    }  # fmt: skip
     config = config_from_dict(SceneConfig, settings, "generate")
     with Progress(console=console) as progress:
         task = progress.add_task(f"{mode} scenes", total=scenes)
@@ -134,13 +137,16 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.")],
     config: Annotated[Path | None, typer.Option(help="Training YAML.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Setting that --resume changes on purpose.")
+    ] = None,
 ) -> None:
     """Train a model; a killed run goes on with --resume."""
     from kgnpro_ros.config import TrainConfig, load_config
     from kgnpro_ros.training.train import train as run_training
 
     settings = TrainConfig() if config is None else load_config(TrainConfig, config)
-    _say(f"model: {run_training(settings, data, out, resume)}")
+    _say(f"model: {run_training(settings, data, out, resume, allow or ())}")
 
 
 @app.command()

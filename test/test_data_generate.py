@@ -175,3 +175,12 @@ def test_obstacles_have_no_grasps_but_are_in_the_way():
     assert set(beside.object_index) == {0}
     assert np.array_equal(alone.T_world_grasp, beside.T_world_grasp)
     assert 0 < len(beside.free.widths) < len(alone.free.widths)
+
+
+def test_classes_limit_what_is_drawn():
+    gl = make_gl_context()
+    config = SceneConfig(mode="multi", views=1, classes="cuboid, stick")
+    kinds = [item.shape.kind for item in make_scene(config, 1, 0, gl)[0].objects]
+    assert sorted(kinds) == ["cuboid", "stick"]
+    with pytest.raises(DatasetError, match=r"brick.*cuboid"):
+        make_scene(SceneConfig(classes="brick"), 1, 0, gl)

@@ -27,6 +27,7 @@ from kgnpro_ros.data.scene import KGN_CAMERA, Scene, SceneObject, kgn_camera_pos
 from kgnpro_ros.data.sensor import random_sensor, sense_color, sense_depth
 from kgnpro_ros.data.shape_sampling import sample_household_shape, sample_obstacle, sample_shape
 from kgnpro_ros.data.shapes import CLASSES, Shape
+from kgnpro_ros.exceptions import DatasetError
 
 FloatArray = NDArray[np.float64]
 MAX_RANDOM_OBJECTS = 8
@@ -111,10 +112,20 @@ def render_scene(scene: Scene, look: Look, gl: Any) -> tuple[list[Frame], list[N
 
 def _kgn_items(rng: np.random.Generator, config: SceneConfig) -> list[_Item]:
     """One object of a random class, or one of each class in random order."""
-    kinds = rng.permutation(len(CLASSES))
+    allowed = _class_numbers(config)
+    kinds = [kind for kind in rng.permutation(len(CLASSES)).tolist() if kind in allowed]
     if config.mode == "single":
         kinds = kinds[:1]
     return [_Item(sample_shape(rng, CLASSES[kind]), Spread()) for kind in kinds]
+
+
+def _class_numbers(config: SceneConfig) -> list[int]:
+    """Indices of the classes to draw from."""
+    names = [name.strip() for name in config.classes.split(",") if name.strip()]
+    unknown = [name for name in names if name not in CLASSES]
+    if unknown:
+        raise DatasetError(f"no class {', '.join(unknown)}; there are {', '.join(CLASSES)}")
+    return [number for number, name in enumerate(CLASSES) if not names or name in names]
 
 
 def _random_items(rng: np.random.Generator, config: SceneConfig, table: Table) -> list[_Item]:
@@ -122,9 +133,10 @@ def _random_items(rng: np.random.Generator, config: SceneConfig, table: Table) -
     count = 1 if config.mode == "single" else int(rng.integers(1, MAX_RANDOM_OBJECTS + 1))
     limit = min(table.half_size[:2]) - 0.05
     spread = Spread(float(rng.uniform(0.05, 0.12)), limit)
+    allowed = _class_numbers(config)
     items = [
         _Item(sample_household_shape(rng, CLASSES[int(kind)]), spread)
-        for kind in rng.integers(0, len(CLASSES), count)
+        for kind in np.asarray(allowed)[rng.integers(0, len(allowed), count)]
     ]
     obstacles = int(rng.choice([0, 1, 2], p=[0.6, 0.25, 0.15]))
     away = Spread(0.25, limit, hole=min(0.22, 0.8 * limit))
