@@ -27,6 +27,10 @@ class ModelError(KGNProError):
     """A model file that is missing, truncated, of another format, version or architecture."""
 
 
+class TrainingError(KGNProError):
+    """A training that cannot go on, because its loss grows without end."""
+
+
 class DatasetError(KGNProError):
     """A data set that is missing, half-written, or of another version."""
 

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from support.perfect_maps import perfect_output
 
-from kgnpro_ros.config import LabelConfig, LossConfig, PoseLossConfig, TrainConfig
+from kgnpro_ros.config import HeadConfig, LabelConfig, LossConfig, PoseLossConfig, TrainConfig
 from kgnpro_ros.data.targets import make_targets
 from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.geometry import Camera, canonical_keypoints
@@ -103,10 +103,8 @@ def test_the_module_adds_the_term_to_its_loss():
     assert terms["loss"].item() == pytest.approx(parts, rel=1e-5)
 
 
-def test_a_network_without_weights_refuses_the_term(monkeypatch):
-    from kgnpro_ros.training import module
-
-    plain = replace(module.NETWORK_PRESETS["tiny"], confidence_head=False)
-    monkeypatch.setitem(module.NETWORK_PRESETS, "tiny", plain)
-    with pytest.raises(ConfigError, match="confidence head"):
-        GraspModule(TrainConfig(network="tiny", loss=LossConfig(pose=0.1)))
+def test_a_network_without_weights_refuses_the_term():
+    with pytest.raises(ConfigError, match=r"heads\.confidence_head"):
+        TrainConfig(
+            network="tiny", heads=HeadConfig(confidence_head=False), loss=LossConfig(pose=0.1)
+        )

@@ -14,7 +14,7 @@ from support.tiny_dataset import write_tiny_dataset
 
 from kgnpro_ros.config import DetectorConfig, LabelConfig, TrainConfig, load_config
 from kgnpro_ros.data.dataset import SceneDataset
-from kgnpro_ros.exceptions import DatasetError, ModelError
+from kgnpro_ros.exceptions import ConfigError, DatasetError, ModelError
 from kgnpro_ros.network.weights import load_model
 from kgnpro_ros.pipeline import GraspDetector
 from kgnpro_ros.training import train as training
@@ -273,12 +273,30 @@ def test_there_must_be_something_to_resume(data, tmp_path):
         train(CONFIG, [data], tmp_path / "new", resume=True)
 
 
-def test_another_configuration_cannot_resume(data, tmp_path, monkeypatch):
+def test_another_configuration_cannot_resume(data, tmp_path):
     train(replace(CONFIG, max_steps=1), [data], tmp_path)
-    with pytest.raises(ModelError, match="batch size 2; the configuration says 'tiny' and 3"):
-        train(replace(CONFIG, batch_size=3), [data], tmp_path, resume=True)
-    with pytest.raises(ModelError, match=r"network 'tiny'.*'lite'"):
-        train(replace(CONFIG, network="lite"), [data], tmp_path, resume=True)
+    other = replace(
+        CONFIG, network="lite", batch_size=3, loss=replace(CONFIG.loss, depth=0.2),
+        labels=replace(CONFIG.labels, max_cells=7), max_steps=2,
+    )  # fmt: skip
+    with pytest.raises(ModelError) as caught:
+        train(other, [data], tmp_path, resume=True)
+    message = str(caught.value)
+    for part in ("network ('tiny' before, 'lite' now)", "batch_size (2 before, 3 now)",
+                 "loss.depth (0.1 before, 0.2 now)", "labels.max_cells"):  # fmt: skip
+        assert part in message
+    assert "max_steps (" not in message  # named only as free to change
+    with pytest.raises(ConfigError, match="no setting los to allow"):
+        train(other, [data], tmp_path, resume=True, allow=["los"])
+
+
+def test_other_data_cannot_resume_unless_allowed(data, tmp_path):
+    train(replace(CONFIG, max_steps=1), [data], tmp_path / "run")
+    more = write_tiny_dataset(tmp_path / "more", scenes=4)
+    with pytest.raises(ModelError, match=r"data\.0\.scenes \(3 before, 4 now\)"):
+        train(CONFIG, [more], tmp_path / "run", resume=True)
+    train(replace(CONFIG, max_steps=2), [more], tmp_path / "run", resume=True, allow=["data"])
+    assert checkpoint_of(tmp_path / "run")["global_step"] == 2
 
 
 def test_data_must_be_there(tmp_path, data):

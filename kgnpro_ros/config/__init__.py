@@ -18,7 +18,13 @@ from kgnpro_ros.config.evaluation import CalibrationConfig, EvaluationConfig, St
 from kgnpro_ros.config.execution import CandidateConfig, MotionConfig, PickConfig
 from kgnpro_ros.config.files import config_from_dict, dump_config, load_config
 from kgnpro_ros.config.network import HEADS, NETWORK_PRESETS, HeadConfig, NetworkConfig
-from kgnpro_ros.config.nodes import ControllerConfig, NodeConfig, ReplayConfig, SimConfig
+from kgnpro_ros.config.nodes import (
+    ControllerConfig,
+    ExecutorConfig,
+    NodeConfig,
+    ReplayConfig,
+    SimConfig,
+)
 from kgnpro_ros.config.pose import PoseLossConfig, PosteriorConfig
 from kgnpro_ros.config.scenes import SceneConfig
 from kgnpro_ros.config.simulation import SimControllerConfig, WorldConfig
@@ -34,6 +40,7 @@ __all__ = [
     "DecodeConfig",
     "DetectorConfig",
     "EvaluationConfig",
+    "ExecutorConfig",
     "FilterConfig",
     "HeadConfig",
     "LabelConfig",

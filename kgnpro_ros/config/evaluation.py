@@ -21,6 +21,7 @@ class EvaluationConfig:
         curve_points: Points on it, evenly spaced.
         rotation_samples, translation_samples: Density of the ground-truth families.
         max_grasps: Best-ranked predictions per image that count.
+        scenes, views: Only so many scenes, and views of each; None takes all.
         bootstrap_samples: Resamplings of the scenes for the 95 % intervals.
         seed: Seed of these.
     """
@@ -34,6 +35,8 @@ class EvaluationConfig:
     rotation_samples: int = 30
     translation_samples: int = 10
     max_grasps: int = 100
+    scenes: int | None = None
+    views: int | None = None
     bootstrap_samples: int = 1000
     seed: int = 0
 
@@ -47,6 +50,9 @@ class EvaluationConfig:
             self.rotation_samples >= 2 and self.translation_samples >= 1,
             "expected rotation_samples >= 2 and translation_samples >= 1",
         )
+        for name in ("scenes", "views"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True)

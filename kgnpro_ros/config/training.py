@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from kgnpro_ros.config.checks import require
-from kgnpro_ros.config.network import NETWORK_PRESETS
+from kgnpro_ros.config.network import HEADS, NETWORK_PRESETS, HeadConfig, NetworkConfig
 from kgnpro_ros.config.pose import PoseLossConfig
 
 
@@ -120,6 +120,10 @@ class TrainConfig:
 
     Attributes:
         network: Name of a network preset.
+        heads: Optional heads that the preset has not, or that are left out.
+        start: Weights that training starts from: a model name or file, or a checkpoint. Heads that
+            it lacks are drawn new; the optimiser starts anew. None draws all weights.
+        fresh_heads: Heads that are drawn new although ``start`` has them.
         crop: Side of the square training crop [px], a multiple of 32.
         crops_per_image: Successive crops of one image, which is read once.
         batch_size, workers: Per device.
@@ -128,6 +132,8 @@ class TrainConfig:
         schedule: ``cosine`` (warm-up then cosine) or ``steps`` (x0.1 at 2/3 and 5/6).
         warmup_steps: Steps of linear warm-up.
         gradient_clip: Largest gradient norm.
+        divergence_factor, divergence_steps: Training stops when for so many steps in a row the loss
+            was not finite, or more than so many times the lowest running mean before.
         ema_decay: Decay of the averaged weights, which are the ones evaluated and shipped.
         checkpoint_minutes: Minutes between checkpoints.
         validation_scenes: Scenes of each data set held out for validation.
@@ -139,6 +145,9 @@ class TrainConfig:
     """
 
     network: str = "lite"
+    heads: HeadConfig = field(default_factory=HeadConfig)
+    start: str | None = None
+    fresh_heads: tuple[str, ...] = ()
     crop: int = 256
     crops_per_image: int = 2
     batch_size: int = 8
@@ -149,6 +158,8 @@ class TrainConfig:
     schedule: Literal["cosine", "steps"] = "cosine"
     warmup_steps: int = 200
     gradient_clip: float = 5.0
+    divergence_factor: float = 100.0
+    divergence_steps: int = 50
     ema_decay: float = 0.998
     checkpoint_minutes: float = 5.0
     validation_scenes: int = 10
@@ -175,3 +186,35 @@ class TrainConfig:
         for name in ("batch_size", "max_steps", "learning_rate", "gradient_clip"):
             require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
         require(0 <= self.ema_decay < 1, f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        require(
+            self.divergence_factor > 1 and self.divergence_steps >= 1,
+            "expected divergence_factor > 1 and divergence_steps >= 1, got "
+            f"{self.divergence_factor} and {self.divergence_steps}",
+        )
+        unknown = [name for name in self.fresh_heads if name not in HEADS]
+        require(not unknown, f"no head {', '.join(unknown)}; there are {', '.join(HEADS)}")
+        self._check_heads()
+
+    @property
+    def architecture(self) -> NetworkConfig:
+        """The preset with the heads of this run."""
+        return self.heads.apply(NETWORK_PRESETS[self.network])
+
+    def _check_heads(self) -> None:
+        """Refuse combinations in which a head or a loss has nothing to do."""
+        network = self.architecture
+        require(
+            self.loss.pose == 0 or network.confidence_head,
+            f"the pose loss needs keypoint weights, which network {self.network!r} with these "
+            "heads does not predict; set loss.pose to 0 or heads.confidence_head to true",
+        )
+        require(
+            not (network.direct_head and network.distance_head),
+            "a direct_head regresses the pose without PnP, so a distance_head cannot correct it; "
+            "choose one",
+        )
+        for name in ("distance", "direct"):
+            require(
+                not getattr(network, f"{name}_head") or getattr(self.loss, name) > 0,
+                f"heads.{name}_head is on, but loss.{name} is 0, so it would learn nothing",
+            )

@@ -13,13 +13,14 @@ import yaml
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from kgnpro_ros.config import NETWORK_PRESETS, LossConfig, TrainConfig, dump_config
-from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.config import LossConfig, TrainConfig, dump_config
+from kgnpro_ros.exceptions import TrainingError
 from kgnpro_ros.network.model import KeypointNetwork
 from kgnpro_ros.pnp.loss import MonteCarloPoseLoss
 from kgnpro_ros.training.losses import map_losses
 from kgnpro_ros.training.pose_term import pose_term
 from kgnpro_ros.training.samples import Batch
+from kgnpro_ros.training.watch import LossWatch
 
 
 class GraspModule(L.LightningModule):
@@ -28,20 +29,17 @@ class GraspModule(L.LightningModule):
     Attributes:
         skipped: Batches that were skipped because their loss was not finite.
         skipped_grasps: Grasps without a usable pose distribution.
+        watch: Whether the loss is as it should be.
     """
 
     def __init__(self, config: TrainConfig, card: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.config, self.card = config, card or {}
-        network = KeypointNetwork(NETWORK_PRESETS[config.network])
+        network = KeypointNetwork(config.architecture)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.skipped = self.skipped_grasps = 0
         self.pose_loss = MonteCarloPoseLoss(config.pose) if config.loss.pose > 0 else None
-        if self.pose_loss is not None and not self.network.config.confidence_head:
-            raise ConfigError(
-                f"the pose loss needs keypoint weights, which network {config.network!r} does not "
-                "predict; set loss.pose to 0 or choose a network with a confidence head"
-            )
+        self.watch = LossWatch(config.divergence_factor)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -66,17 +64,53 @@ class GraspModule(L.LightningModule):
         return terms
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Loss of one batch; None, which skips the step, when it is not finite."""
+        """Loss of one batch; None, which skips the step, when it is not finite.
+
+        With several processes all of them skip it: one that did not would wait for the others.
+
+        Raises:
+            TrainingError: If the loss diverges.
+        """
         terms = self.losses(batch)
         size = len(batch.color)
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), batch_size=size, prog_bar=name == "loss")
-        if not torch.isfinite(terms["loss"]):
+        loss: Tensor = terms["loss"]
+        mean = float(self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean"))
+        self.watch.update(mean)
+        if self.watch.bad_steps >= self.config.divergence_steps:
+            raise TrainingError(self._divergence(mean))
+        if not math.isfinite(mean):
             self.skipped += 1
             broken = [name for name, value in terms.items() if not torch.isfinite(value)]
-            self.print(f"step {self.global_step}: skipped, not finite: {', '.join(broken)}")
+            where = ", ".join(broken) or "another process"
+            self.print(f"step {self.global_step}: skipped, not finite: {where}")
             return None
-        return terms["loss"]
+        if self.trainer.world_size > 1:
+            # Processes exchange the gradient of every parameter, also of heads without a loss yet.
+            loss = loss + sum(0.0 * p.sum() for p in self.network.heads.parameters())
+        return loss
+
+    def _divergence(self, loss: float) -> str:
+        """What to say when training stops."""
+        return (
+            f"training diverges: for {self.watch.bad_steps} steps the loss was not finite or more "
+            f"than {self.config.divergence_factor:g} times its lowest mean (now {loss:.3g}, step "
+            f"{self.global_step}, learning_rate {self.config.learning_rate:g}). The checkpoint is "
+            "the last one from before; resume from it with a lower learning_rate"
+        )
+
+    def on_train_start(self) -> None:
+        """Let a resumed run take a changed learning rate; the stored schedule has the old one."""
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, LambdaLR)
+        rate = self.config.learning_rate
+        schedule.base_lrs = [rate for _ in schedule.base_lrs]
+        for group in schedule.optimizer.param_groups:
+            group["initial_lr"] = rate
+            group["lr"] = rate * learning_rate_factor(schedule.last_epoch, self.config)
+            if group["weight_decay"]:
+                group["weight_decay"] = self.config.weight_decay
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient; drop it where it is not finite, so that weights stay usable."""
@@ -92,12 +126,19 @@ class GraspModule(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log all terms on held-out scenes (averaged weights)."""
         for name, value in self.losses(batch).items():
-            self.log(f"val/{name}", value, batch_size=len(batch.color), prog_bar=name == "loss")
+            self.log(
+                f"val/{name}", value, batch_size=len(batch.color), prog_bar=name == "loss",
+                sync_dist=self.trainer.world_size > 1,
+            )  # fmt: skip
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep with the weights what they were trained on."""
         checkpoint["kgnpro_config"] = yaml.safe_load(dump_config(self.config))
         checkpoint["kgnpro_card"] = {**self.card, "skipped_batches": self.skipped}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped = int(checkpoint["kgnpro_card"].get("skipped_batches", 0))
 
     def configure_optimizers(self) -> Any:
         """AdamW, no decay on biases and norms, scheduled per step."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from kgnpro_ros.config import NETWORK_PRESETS, TrainConfig
+from kgnpro_ros.config import TrainConfig
 from kgnpro_ros.data.dataset import GraspDataset, Sample
 from kgnpro_ros.data.labels import GraspLabels
 from kgnpro_ros.data.targets import STRIDE, Targets, make_targets
@@ -105,7 +105,7 @@ class CropDataset(Dataset[Any]):
         self.datasets, self.scenes, self.config = list(datasets), [list(s) for s in scenes], config
         if not self.datasets or not all(self.scenes):
             raise DatasetError("no training scenes: give at least one data set with enough scenes")
-        self.network = NETWORK_PRESETS[config.network]
+        self.network = config.architecture
         # Crops of one image follow each other, and reading it costs as much as cropping it.
         self._load = lru_cache(maxsize=2)(self._load_image)
         self._labels = lru_cache(maxsize=None)(self._load_labels)

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import os
-import pickle
 import platform
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -26,108 +24,89 @@ from kgnpro_ros.data.dataset import GraspDataset
 from kgnpro_ros.data.kgn_format import open_dataset
 from kgnpro_ros.exceptions import DatasetError, ModelError
 from kgnpro_ros.network.weights import save_model
+from kgnpro_ros.training.checkpoint import (
+    CHECKPOINT,
+    Checkpointer,
+    check_resumable,
+    load_checkpoint,
+)
 from kgnpro_ros.training.module import GraspModule
 from kgnpro_ros.training.samples import Batch, CropDataset, ResumableSampler, collate
-
-CHECKPOINT = "last.ckpt"
+from kgnpro_ros.training.start import load_start
 
 #: Sample numbers of validation crops start here, so that they never meet those of training.
 VALIDATION_OFFSET = 10**9
 VALIDATION_BATCHES = 8
 
 
-class Checkpointer(L.Callback):
-    """Writes one checkpoint every few minutes, in one step: a kill leaves the previous one."""
-
-    def __init__(self, folder: Path, minutes: float) -> None:
-        self.folder, self.seconds = folder, minutes * 60
-        self.last = self.started = time.monotonic()
-        self.previous_hours = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Hours of training so far, over all stretches."""
-        return {"hours": self.hours()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting hours from the checkpoint."""
-        self.previous_hours = float(state_dict["hours"])
-
-    def hours(self) -> float:
-        """Hours of training, over all stretches."""
-        return self.previous_hours + (time.monotonic() - self.started) / 3600
-
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Save when it is time."""
-        if time.monotonic() - self.last >= self.seconds:
-            self.save(trainer)
-
-    def on_exception(self, trainer: L.Trainer, *args: Any) -> None:
-        """Save what there is when the run is interrupted or fails."""
-        # While validating, averaged and current weights have changed places.
-        if trainer.global_step > 0 and not trainer.validating:
-            self.save(trainer)
-
-    def on_train_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Save the end."""
-        self.save(trainer)
-
-    def save(self, trainer: L.Trainer) -> None:
-        """Write checkpoint and model beside their old versions, then swap."""
-        self.last = time.monotonic()
-        partial = self.folder / "partial.ckpt"
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            partial.replace(self.folder / CHECKPOINT)
-
-
-def train(config: TrainConfig, data: Sequence[Path], out: Path, resume: bool = False) -> Path:
-    """Train a model; returns the path of its weights.
+def train(
+    config: TrainConfig,
+    data: Sequence[Path],
+    out: Path,
+    resume: bool = False,
+    allow: Sequence[str] = (),
+) -> Path:
+    """Train a model; returns the path of its weights, which the first process writes.
 
     Args:
         config: The run.
         data: Folders of generated scenes, or in KGN's published format.
         out: Folder for checkpoints, logs and the model.
         resume: Go on from the checkpoint in ``out``.
+        allow: Settings that a resumed run changes on purpose, see :func:`check_resumable`.
 
     Raises:
         DatasetError: If a data set is missing or too small.
         ModelError: If ``out`` holds a run and ``resume`` is false, or the other way round, or the
-            checkpoint belongs to another configuration.
+            checkpoint belongs to other settings or data, or ``config.start`` does not fit.
+        TrainingError: If the loss diverges; the checkpoint is from before that.
     """
     checkpoint = out / CHECKPOINT
-    start = _start_step(checkpoint, config, resume)
+    content = _stored(checkpoint, resume)
+    done = 0 if content is None else int(content["global_step"])
     datasets = [open_train_split(folder) for folder in data]
     train_scenes, val_scenes = split_scenes(datasets, config.validation_scenes)
-    L.seed_everything(config.seed + start, workers=True)
+    card = describe_run(config, datasets, train_scenes)
+    if content is not None:
+        check_resumable(checkpoint, content, config, card["data"], allow)
+    L.seed_everything(config.seed + done, workers=True)
+    module = GraspModule(config, card)
+    if content is not None:
+        card["start"] = content["kgnpro_card"].get("start")
+    elif config.start is not None:
+        card["start"] = load_start(module.network, config.start, config.fresh_heads)
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump_config(config))
-    card = describe_run(config, datasets, train_scenes)
-    saver = Checkpointer(out, config.checkpoint_minutes)
-    trainer = L.Trainer(
+    trainer = _trainer(config, out, done)
+    trainer.fit(
+        module,
+        _loader(CropDataset(datasets, train_scenes, config), config, trainer, done),
+        _loader(CropDataset(datasets, val_scenes, config), config, trainer, None),
+        ckpt_path=checkpoint if done else None,
+        weights_only=False,
+    )
+    return export_checkpoint(out) if trainer.is_global_zero else out / "model.safetensors"
+
+
+def _trainer(config: TrainConfig, out: Path, done: int) -> L.Trainer:
+    """Lightning's trainer for a run that has ``done`` steps behind it."""
+    return L.Trainer(
         max_steps=config.max_steps,
         devices=config.devices, num_nodes=config.num_nodes, strategy=config.strategy,
         precision=_precision(config.precision),  # type: ignore[arg-type]
         logger=[
-            CSVLogger(out, "csv", f"from_step_{start:07d}"),  # one per stretch: it starts afresh
+            CSVLogger(out, "csv", f"from_step_{done:07d}"),  # one per stretch: it starts afresh
             TensorBoardLogger(out, "tensorboard", ""),
         ],
         callbacks=[
             WeightAveraging(avg_fn=partial(running_average, decay=config.ema_decay)),
-            LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=10), saver,
+            LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=10),
+            Checkpointer(out, config.checkpoint_minutes),
         ],
         use_distributed_sampler=False, enable_checkpointing=False,
         val_check_interval=config.validation_interval, check_val_every_n_epoch=None,
         num_sanity_val_steps=0, log_every_n_steps=20, enable_model_summary=False,
     )  # fmt: skip
-    module = GraspModule(config, card)
-    trainer.fit(
-        module,
-        _loader(CropDataset(datasets, train_scenes, config), config, trainer, start),
-        _loader(CropDataset(datasets, val_scenes, config), config, trainer, None),
-        ckpt_path=checkpoint if start else None,
-        weights_only=False,
-    )
-    return export_checkpoint(out)
 
 
 def open_train_split(path: Path) -> GraspDataset:
@@ -177,7 +156,7 @@ def export_checkpoint(run: Path, name: str = "model") -> Path:
         run: Folder of the run.
         name: Stem of the file.
     """
-    content = _load_checkpoint(run / CHECKPOINT)
+    content = load_checkpoint(run / CHECKPOINT)
     config = config_from_dict(TrainConfig, content["kgnpro_config"], str(run / CHECKPOINT))
     module = GraspModule(config)
     module.load_state_dict(content["state_dict"])
@@ -225,35 +204,15 @@ def _loader(
     )
 
 
-def _start_step(checkpoint: Path, config: TrainConfig, resume: bool) -> int:
-    """Steps already done; checks that the folder fits what was asked for."""
+def _stored(checkpoint: Path, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint to go on from; checks that the folder fits what was asked for."""
     if checkpoint.is_file() != resume:
         raise ModelError(
             f"{checkpoint} does not exist, so there is nothing to resume"
             if resume
             else f"{checkpoint} exists: resume the run, or choose another folder"
         )
-    if not resume:
-        return 0
-    content = _load_checkpoint(checkpoint)
-    before = config_from_dict(TrainConfig, content["kgnpro_config"], str(checkpoint))
-    if before.network != config.network or before.batch_size != config.batch_size:
-        raise ModelError(
-            f"{checkpoint} belongs to network {before.network!r} with batch size "
-            f"{before.batch_size}; the configuration says {config.network!r} and "
-            f"{config.batch_size}"
-        )
-    return int(content["global_step"])
-
-
-def _load_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path} is not a readable checkpoint: {error}") from error
-    if not isinstance(content, dict) or "kgnpro_config" not in content:
-        raise ModelError(f"{path} is not a checkpoint of this package")
-    return content
+    return load_checkpoint(checkpoint) if resume else None
 
 
 def _precision(name: str) -> str:
