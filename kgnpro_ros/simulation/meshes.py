@@ -111,7 +111,7 @@ def _load(path: Path, scale: float) -> trimesh.Trimesh:
         )
     if not np.isfinite(mesh.vertices).all():
         raise DatasetError(f"{path} holds coordinates that are not finite")
-    mesh.apply_scale(scale)
+    mesh.vertices = mesh.vertices * scale
     return mesh
 
 
