@@ -61,10 +61,11 @@ class MoveItArm:
         config: Names of the MoveIt configuration.
         motion: Speeds and steps; ``seed`` is not used, MoveIt's planners have their own.
         gripper: Its tool link is what poses are for.
-        make_controllers: Makes what measures the joints and moves the gripper, for joint names.
+        controllers: Measures the joints, in the order of the group, and moves the gripper.
         use_sim_time: MoveIt takes the time from /clock.
         find_transform: ``T_target_source`` from TF by the names of two frames, to check once that
             MoveIt has the robot where TF has it; left out when None.
+        halt: A second way to stop, past MoveIt; called first. See :func:`cancel_all`.
 
     Raises:
         KGNProError: If MoveIt is missing, does not start, or disagrees with what is given here.
@@ -75,13 +76,14 @@ class MoveItArm:
         config: MoveItConfig,
         motion: MotionConfig,
         gripper: Gripper,
-        make_controllers: Callable[[tuple[str, ...]], Controllers],
+        controllers: Controllers,
         *,
         use_sim_time: bool = False,
         find_transform: Callable[[str, str], FloatArray] | None = None,
+        halt: Callable[[], None] = lambda: None,
     ) -> None:
         self._config, self._motion = config, motion
-        self._gripper = gripper
+        self._gripper, self._controllers = gripper, controllers
         parameters = load_parameters(config.parameters)
         if use_sim_time:
             parameters["use_sim_time"] = True
@@ -89,8 +91,7 @@ class MoveItArm:
         self._points: FloatArray = np.zeros((0, 3))
         self._session = MoveItSession(config, parameters, gripper.tool_link)
         self._T_planning_base = self._session.frame_pose(config.base_frame)
-        self._controllers = make_controllers(self._session.joint_names)
-        self._runner = MoveItMotion(self._session)
+        self._runner = MoveItMotion(self._session, halt)
         self._find_transform = find_transform
         self._verified = False
 

@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
+
+from action_msgs.srv import CancelGoal
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
 
 from kgnpro_ros.execution.arm import ArmError, ArmFailure
 from kgnpro_ros.ros.moveit_session import MoveItSession
@@ -22,10 +27,12 @@ class MoveItMotion:
 
     Args:
         session: Executes.
+        halt: A second way to stop, past MoveIt; must return at once.
     """
 
-    def __init__(self, session: MoveItSession) -> None:
+    def __init__(self, session: MoveItSession, halt: Callable[[], None]) -> None:
         self._session = session
+        self._halt = halt
         self._stopped = threading.Event()
         self._moving: threading.Thread | None = None
         self._stopper: threading.Thread | None = None
@@ -60,6 +67,7 @@ class MoveItMotion:
         while thread.is_alive() and not self._stopped.is_set():
             thread.join(POLL)
         if thread.is_alive():
+            self._halt()
             self._tell_moveit()
             thread.join(STOP_GRACE)
         self.check_stopped()
@@ -76,6 +84,7 @@ class MoveItMotion:
     def stop(self) -> None:
         """Stop the motion and refuse others until ``resume``; returns at once."""
         self._stopped.set()
+        self._halt()
         self._tell_moveit()
 
     def resume(self) -> None:
@@ -105,3 +114,22 @@ class MoveItMotion:
             if self._moving is None or not self._moving.is_alive():
                 return
             time.sleep(POLL)
+
+
+def cancel_all(node: Node, action: str) -> Callable[[], None]:
+    """A function that cancels every goal of an action server, whoever sent it; returns at once.
+
+    Args:
+        node: Owns the client.
+        action: Name of the action.
+    """
+    client = node.create_client(
+        CancelGoal, f"{action}/_action/cancel_goal", callback_group=ReentrantCallbackGroup()
+    )
+
+    def cancel() -> None:
+        # No goal and no time in the request stand for all goals.
+        if client.service_is_ready():
+            client.call_async(CancelGoal.Request())
+
+    return cancel
