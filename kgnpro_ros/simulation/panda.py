@@ -45,7 +45,9 @@ _ARMATURE = 0.1
 _GRIP_STIFFNESS, _GRIP_DAMPING, _FINGER_ARMATURE = 8000.0, 60.0, 0.1
 #: Contacts of the arm: with objects (their bit is its affinity), with table and bin.
 _ARM_CONTACT = {"contype": TABLE_BIT, "conaffinity": OBJECT_BIT, "group": COLLISION_GROUP}
-_RIGID = (0.004, 1.0)
+#: Fingertips decide over their contacts, and are hard: MuJoCo's contacts yield to a given force the
+#: more the lighter the object, and a stick of some grams would vanish between soft ones.
+_RIGID, _HARD = (0.004, 1.0), (0.998, 0.9998, 0.0005, 0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _dress_fingers(spec: mujoco.MjSpec, pad_friction: float) -> None:
         pad = boxes[-1]
         pad.name = pad_name(name)
         pad.condim, pad.friction = 6, (pad_friction, 0.01, 0.001)
-        pad.solref = _RIGID
+        pad.solref, pad.solimp, pad.priority = _RIGID, _HARD, 1
 
 
 def pad_name(finger: str) -> str:
