@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from kgnpro_ros.config.checks import check_ranges, ranged
+from kgnpro_ros.config.checks import check_ranges, ranged, require
+from kgnpro_ros.config.execution import MotionConfig, PickConfig
+from kgnpro_ros.config.moveit import MoveItConfig
 
 
 @dataclass(frozen=True)
@@ -91,23 +93,27 @@ class ReplayConfig:
 
 @dataclass(frozen=True)
 class SimConfig:
-    """The camera of the ``grasp_sim`` node.
+    """The ``grasp_sim`` node; what is in its world are the fields of ``WorldConfig``.
 
     Attributes:
-        seed: Seed of the scene.
-        mode: ``single`` has one object, ``multi`` one of each class.
-        look: ``kgn`` renders as KGN's generator does, ``random`` randomises the domain.
-        depth_noise: Apply the depth-sensor model to the published depth.
-        rate: Images per second [Hz].
+        arm: Simulate the arm and serve its controllers; False is a camera over a scene that stands
+            still, which costs nothing.
+        rate: Images per second of the simulated time [Hz].
+        state_rate: Joint states and transforms per second of the simulated time [Hz].
+        overview_rate: Pictures of a spectator per second, on ``~/overview`` [Hz]; 0 is none.
+        clock: ``wall`` stamps with the machine's time and runs at its pace. ``sim`` publishes
+            /clock; the other nodes then need use_sim_time.
+        speed: With ``clock`` sim, simulated seconds per second; 0 is as fast as it goes.
         reliability: Quality of service of the images.
         base_frame: Frame of the table: origin on its top, z up.
     """
 
-    seed: int = ranged(0, 0, 2**31 - 1)
-    mode: Literal["single", "multi"] = "multi"
-    look: Literal["kgn", "random"] = "kgn"
-    depth_noise: bool = True
+    arm: bool = True
     rate: float = ranged(5.0, 0.1, 60.0)
+    state_rate: float = ranged(25.0, 1.0, 250.0)
+    overview_rate: float = ranged(0.0, 0.0, 60.0)
+    clock: Literal["wall", "sim"] = "wall"
+    speed: float = ranged(1.0, 0.0, 100.0)
     reliability: Literal["best_effort", "reliable"] = "reliable"
     base_frame: str = "world"
 
@@ -120,6 +126,7 @@ class ControllerConfig:
     """How ``grasp_executor`` moves joints: two action servers and the joint states.
 
     Attributes:
+        joints: Joints of the arm, from its base on.
         arm_action: Action of the arm, control_msgs/action/FollowJointTrajectory.
         gripper_action: Action of the gripper, control_msgs/action/GripperCommand.
         gripper_scale: Gripper position per metre of opening; 0.5 where the controller takes the
@@ -133,6 +140,7 @@ class ControllerConfig:
         time_margin: ... and this long [s] on top.
     """
 
+    joints: tuple[str, ...] = tuple(f"panda_joint{number}" for number in range(1, 8))
     arm_action: str = "panda_arm_controller/follow_joint_trajectory"
     gripper_action: str = "panda_hand_controller/gripper_cmd"
     gripper_scale: float = ranged(0.5, 0.001, 1000.0)
@@ -143,6 +151,64 @@ class ControllerConfig:
     joints_timeout: float = ranged(1.0, 0.05, 60.0)
     time_scale: float = ranged(3.0, 1.0, 100.0)
     time_margin: float = ranged(5.0, 0.0, 600.0)
+
+    def __post_init__(self) -> None:
+        require(bool(self.joints), "joints must name the joints of the arm, got none")
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class ExecutorConfig:
+    """The ``grasp_executor`` node.
+
+    Attributes:
+        arm: ``mplib`` plans by itself and moves two controllers; ``moveit`` plans and moves through
+            MoveIt.
+        gripper: Preset name or path of the gripper file; the detector's must be the same.
+        dry_run: Plan everything, move nothing, whatever the goal says.
+        target_frame: TF frame asked of the detector where the goal names none; empty is the
+            detector's own choice. Plans are made in the base frame of the arm.
+        home: Joint positions [rad] that the arm returns to after a pick, out of the camera's view;
+            unset leaves it where it is.
+        connect_timeout: Longest wait for the detector's service [s].
+        detect_timeout: Longest detection [s], the wait for a new frame included.
+        observe_timeout: Longest wait for the depth image of the obstacles [s].
+        tf_timeout: Longest wait for a transform [s].
+        obstacles: Avoid what the depth camera sees; False plans with the table alone.
+        table: ``observed`` finds the table in the depth image, ``fixed`` takes table_height, and
+            ``none`` knows no table.
+        table_height: Top of a fixed table along z of the arm's base frame [m].
+        cloud_spacing: Distance of the points that stand for obstacles [m].
+        reliability: Quality of service asked of the camera, as for the detector.
+        depth_unit: Metres per unit of 16-bit depth images (32-bit ones are metres).
+        depth_is_registered: Depth has the pixels of the colour image although it names another
+            frame.
+        rectified: The images are rectified.
+        log_period: The same complaint is repeated at most this often [s].
+    """
+
+    arm: Literal["mplib", "moveit"] = "mplib"
+    gripper: str = "franka_hand"
+    dry_run: bool = False
+    target_frame: str = ""
+    home: tuple[float, ...] | None = None
+    connect_timeout: float = ranged(5.0, 0.1, 600.0)
+    detect_timeout: float = ranged(20.0, 0.1, 600.0)
+    observe_timeout: float = ranged(5.0, 0.1, 600.0)
+    tf_timeout: float = ranged(0.5, 0.0, 60.0)
+    obstacles: bool = True
+    table: Literal["observed", "fixed", "none"] = "observed"
+    table_height: float = ranged(0.0, -10.0, 10.0)
+    cloud_spacing: float = ranged(0.004, 0.001, 0.05)
+    reliability: Literal["auto", "best_effort", "reliable"] = "auto"
+    depth_unit: float = ranged(0.001, 0.000001, 1.0)
+    depth_is_registered: bool = False
+    rectified: bool = False
+    log_period: float = ranged(10.0, 0.1, 3600.0)
+    pick: PickConfig = field(default_factory=PickConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    moveit: MoveItConfig = field(default_factory=MoveItConfig)
+    controllers: ControllerConfig = field(default_factory=ControllerConfig)
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -71,15 +71,22 @@ class CameraPublisher:
             ]
         )
 
-    def publish(self, color: NDArray[np.uint8], depth: NDArray[np.float32], camera: Camera) -> None:
-        """Publish one frame, stamped now.
+    def publish(
+        self,
+        color: NDArray[np.uint8],
+        depth: NDArray[np.float32],
+        camera: Camera,
+        stamp: TimeMsg | None = None,
+    ) -> None:
+        """Publish one frame.
 
         Args:
             color: RGB, shape (height, width, 3).
             depth: z-depth [m], NaN where missing, shape (height, width).
             camera: Intrinsics of both.
+            stamp: When it was taken; now where None.
         """
-        header = Header(stamp=self._clock.now().to_msg(), frame_id=OPTICAL_FRAME)
+        header = Header(stamp=stamp or self._clock.now().to_msg(), frame_id=OPTICAL_FRAME)
         self._color.publish(image_to_message(color, "rgb8", header))
         self._depth.publish(image_to_message(depth_to_millimetres(depth), "16UC1", header))
         for publisher in self._infos:

@@ -3,7 +3,8 @@
 """Configuration dataclasses as ROS parameters: names, defaults, ranges and descriptions from them.
 
 Nested fields are joined by dots (``filters.max_grasps``). ``python -m kgnpro_ros.ros.params``
-prints the parameter file of ``grasp_detector`` with all defaults: ``config/detector.yaml``.
+prints the parameter file of ``grasp_detector`` with all defaults, ``config/detector.yaml``, and
+with the argument ``executor`` that of ``grasp_executor``.
 
 A parameter that starts with a value that is not allowed is remembered as an error and never
 replaced silently: :meth:`Parameters.get` raises until it is set to a good one.
@@ -12,6 +13,7 @@ replaced silently: :meth:`Parameters.get` raises until it is set to a good one.
 from __future__ import annotations
 
 import re
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -28,7 +30,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from kgnpro_ros.config import DetectorConfig, NodeConfig, config_from_dict
+from kgnpro_ros.config import DetectorConfig, ExecutorConfig, NodeConfig, config_from_dict
 from kgnpro_ros.exceptions import ConfigError
 
 T = TypeVar("T")
@@ -37,8 +39,11 @@ HEADER = """\
 # Copyright 2026 The kgnpro_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every parameter of grasp_detector with its default. Copy what you want to change into a file of
-# your own and pass it as params_file:=my.yaml; what is absent keeps its default."""
+# Every parameter of {node} with its default. Copy what you want to change into a file of
+# your own and pass it as {argument}:=my.yaml; what is absent keeps its default."""
+
+#: Types of array parameters by the type of what tuples hold.
+ARRAYS = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
 
 #: Decides whether a parameter may change now: the reason why not, or None.
 ChangeRule = Callable[[str], "str | None"]
@@ -54,7 +59,7 @@ class ParameterField:
         default: Value of the dataclass; None for an array that is unset.
         descriptor: Description, range and choices.
         choices: The only values that are allowed; empty for any.
-        length: Numbers that an array must have; None for any, or where it is no array.
+        length: Values that an array must have; None for any, or where it is no array.
     """
 
     name: str
@@ -105,9 +110,9 @@ def _parameter_type(hint: Any, name: str) -> tuple[Parameter.Type, tuple[Any, ..
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         hint = type(choices[0])
-    if get_origin(hint) is tuple and get_args(hint)[0] is float:
+    if get_origin(hint) is tuple and get_args(hint)[0] in ARRAYS:
         length = None if Ellipsis in get_args(hint) else len(get_args(hint))
-        return Parameter.Type.DOUBLE_ARRAY, choices, length
+        return ARRAYS[get_args(hint)[0]], choices, length
     table = {
         bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Parameter.Type.DOUBLE,
         str: Parameter.Type.STRING,
@@ -141,13 +146,17 @@ def attribute_texts(cls: type) -> dict[str, str]:
     return texts
 
 
-def default_yaml(*configs: Any) -> str:
+def default_yaml(*configs: Any, node: str = "grasp_detector") -> str:
     """A parameter file with the values of configuration objects and a comment on each."""
-    lines = [HEADER, "/**:", "  ros__parameters:"]
+    argument = "params_file" if node == "grasp_detector" else "executor_params_file"
+    header = HEADER.format(node=node, argument=argument)
+    lines = [header, "/**:", "  ros__parameters:"]
     for config in configs:
         for leaf in parameter_fields(config):
             lines.append(f"    # {leaf.descriptor.description}")
-            value = yaml.safe_dump(leaf.default, default_flow_style=True).split("\n")[0]
+            value = yaml.safe_dump(leaf.default, default_flow_style=True, width=10_000).split("\n")[
+                0
+            ]
             unset = leaf.default is None
             lines.append(f"    # {leaf.name}: []" if unset else f"    {leaf.name}: {value}")
     return "\n".join(lines) + "\n"
@@ -210,7 +219,7 @@ class Parameters:
             changed = leaf.name in changes
             value = changes[leaf.name] if changed else self._node.get_parameter_or(leaf.name).value
             leaf.check(value)
-            is_array = leaf.type == Parameter.Type.DOUBLE_ARRAY and value is not None
+            is_array = leaf.type in ARRAYS.values() and value is not None
             target[last] = tuple(value) if is_array else value
         return config_from_dict(cls, nested, "parameters")
 
@@ -247,4 +256,7 @@ def _expected(leaf: ParameterField) -> str:
 
 
 if __name__ == "__main__":
-    print(default_yaml(DetectorConfig(), NodeConfig()), end="")
+    if sys.argv[1:] == ["executor"]:
+        print(default_yaml(ExecutorConfig(), node="grasp_executor"), end="")
+    else:
+        print(default_yaml(DetectorConfig(), NodeConfig()), end="")

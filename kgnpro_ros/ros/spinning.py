@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from kgnpro_ros.exceptions import KGNProError
 
@@ -19,6 +20,8 @@ def run_node(
     make_node: Callable[[], Node],
     make_executor: Callable[[], Executor] = SingleThreadedExecutor,
     args: Sequence[str] | None = None,
+    *,
+    graceful: bool = False,
 ) -> int:
     """Spin one node until the process is told to end.
 
@@ -26,13 +29,18 @@ def run_node(
         make_node: Makes the node; it may have a method ``close``.
         make_executor: Makes what spins it.
         args: Command line; None is that of the process.
+        graceful: Keep ROS up until ``close`` has returned, so that it can stop a robot. The node
+            must have a timer: signals are looked at when something happens.
 
     Returns:
         Exit code: 0 after a signal, 2 when the node could not start.
     """
     # rclpy's handlers call this one: SIGTERM also ends the loading of a model, as SIGINT does.
     signal.signal(signal.SIGTERM, _interrupt)
-    rclpy.init(args=list(args) if args is not None else None)
+    options = SignalHandlerOptions.NO if graceful else None
+    if graceful:
+        signal.signal(signal.SIGINT, _interrupt)
+    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=options)
     try:
         _spin(make_node, make_executor)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -250,6 +250,18 @@ class PickWorld:
         mujoco.mj_kinematics(self._model, self._data)
         return invert(self.T_world_base) @ self._body_pose(self._hand)
 
+    def link_transforms(self) -> list[tuple[str, str, FloatArray]]:
+        """Parent link, child link and ``T_parent_child`` (4, 4), of all links of arm and hand."""
+        mujoco.mj_kinematics(self._model, self._data)
+        result = []
+        for body in range(1, self._model.nbody):
+            parent = int(self._model.body_parentid[body])
+            names = self._model.body(parent).name, self._model.body(body).name
+            if all(name.startswith("panda_") for name in names):
+                relative = invert(self._body_pose(parent)) @ self._body_pose(body)
+                result.append((*names, relative))
+        return result
+
     # --- objects ------------------------------------------------------------------------------
 
     def object_poses(self) -> FloatArray:

@@ -1,0 +1,289 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a pick acts on: grasps from the detector or the goal, and obstacles from the depth camera.
+
+Everything ends up in the base frame of the arm, by the transform at the stamp of its image.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from builtin_interfaces.msg import Time as TimeMsg
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
+
+from kgnpro_ros.action import Pick
+from kgnpro_ros.config import ExecutorConfig, FilterConfig, NodeConfig
+from kgnpro_ros.exceptions import FrameError, ImageError, KGNProError
+from kgnpro_ros.execution.arm import Obstacles
+from kgnpro_ros.execution.cancellation import Cancellation
+from kgnpro_ros.execution.collision import solid_points
+from kgnpro_ros.execution.report import Place
+from kgnpro_ros.execution.table import Plane, find_table
+from kgnpro_ros.geometry.gripper import Gripper
+from kgnpro_ros.geometry.se3 import transform_points
+from kgnpro_ros.ros.conversions import InputOptions, matrix_from_pose, rgbd_from_messages
+from kgnpro_ros.ros.frame_source import Frame, FrameSource
+from kgnpro_ros.ros.pick_messages import check_gripper, check_pose, grasps_from_candidates
+from kgnpro_ros.ros.problems import ProblemLog
+from kgnpro_ros.ros.transforms import TransformSource
+from kgnpro_ros.srv import DetectGrasps
+from kgnpro_ros.types import FloatArray, GraspBatch, RGBDImage
+
+#: Between two looks for an answer, a frame or a cancellation [s].
+POLL = 0.05
+#: The answer of the detector may come this much later than it was given time [s].
+ANSWER_MARGIN = 2.0
+#: A plane steeper than this against the base frame's z is no table [deg].
+MAX_TABLE_TILT = 10.0
+
+
+class DetectionError(KGNProError):
+    """There is no detection to act on, or no image of the obstacles."""
+
+
+class GoalCancelledError(KGNProError):
+    """The goal was cancelled before the pick sequence began."""
+
+
+class TransformMissingError(FrameError):
+    """TF does not connect a frame with the arm's base at the time of an image."""
+
+
+class SceneSource:
+    """Gets what the pick sequence needs; its methods block, and end soon after a cancellation.
+
+    Args:
+        node: Owns subscriptions and the client.
+        config: Of the executor.
+        gripper: What grasps have to be for.
+        problems: Where the camera's time jumps are reported.
+    """
+
+    def __init__(
+        self, node: Node, config: ExecutorConfig, gripper: Gripper, problems: ProblemLog
+    ) -> None:
+        self._node = node
+        self._config = config
+        self._gripper = gripper
+        self._problems = problems
+        self._transforms = TransformSource(node)
+        self._client = node.create_client(
+            DetectGrasps, "detect_grasps", callback_group=ReentrantCallbackGroup()
+        )
+
+    def missing(self) -> list[str]:
+        """What is not there yet."""
+        return [] if self._client.service_is_ready() else [f"service {self._client.srv_name}"]
+
+    def age(self, stamp: TimeMsg) -> float:
+        """Time since a stamp by the clock of the node [s]."""
+        clock = self._node.get_clock()
+        elapsed = clock.now() - Time.from_msg(stamp, clock_type=clock.clock_type)
+        return float(elapsed.nanoseconds) * 1e-9
+
+    def transform(
+        self, target: str, header: Header, *, what: str, latest: bool = False
+    ) -> FloatArray:
+        """``T_target_frame`` of a header, at its stamp.
+
+        Raises:
+            TransformMissingError: If there is none; says what it was for.
+        """
+        if target == header.frame_id:
+            return np.eye(4)
+        try:
+            return self._transforms.lookup(
+                target, header.frame_id, header.stamp, self._config.tf_timeout, latest
+            )
+        except FrameError as error:
+            raise TransformMissingError(f"{what}: {error}") from error
+
+    def detect(self, target_frame: str, cancellation: Cancellation) -> tuple[GraspBatch, TimeMsg]:
+        """Grasps in a frame that was taken after this call, and its stamp.
+
+        Args:
+            target_frame: Frame asked of the detector; empty is the detector's own choice.
+            cancellation: Ends the wait.
+
+        Raises:
+            DetectionError: If the detector is not there, does not answer, or has no result.
+            FrameError: If the grasps are for another gripper.
+            GoalCancelledError: If the goal was cancelled.
+        """
+        config = self._config
+        self._wait(
+            self._client.service_is_ready, config.connect_timeout, cancellation,
+            lambda: f"no service {self._client.srv_name} within {config.connect_timeout:.1f} s: "
+            "is grasp_detector started?",
+        )  # fmt: skip
+        request = DetectGrasps.Request(target_frame=target_frame, wait_for_new_frame=True)
+        request.timeout = Duration(seconds=config.detect_timeout).to_msg()
+        done = threading.Event()
+        future = self._client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        limit = config.detect_timeout + ANSWER_MARGIN
+        self._wait(
+            done.is_set, limit, cancellation,
+            lambda: f"{self._client.srv_name} did not answer within {limit:.1f} s",
+        )  # fmt: skip
+        response = future.result()
+        if not response.success:
+            raise DetectionError(f"{self._client.srv_name}: {response.message}")
+        check_gripper(response.candidates, self._gripper)
+        frame = response.header.frame_id
+        grasps = grasps_from_candidates(frame, response.candidates, response.rejected)
+        if len(grasps) == 0:
+            raise DetectionError(f"{self._client.srv_name}: {response.message}")
+        return grasps, response.header.stamp
+
+    def given(self, goal: Pick.Goal) -> tuple[GraspBatch, TimeMsg]:
+        """The grasp of a goal; a zero stamp stands for now, as in TF.
+
+        Raises:
+            FrameError: If it cannot be used.
+        """
+        check_gripper([goal.candidate], self._gripper)
+        grasps = grasps_from_candidates(goal.header.frame_id, [goal.candidate])
+        if not 0.0 < grasps.widths[0] <= self._gripper.max_width + 1e-6:
+            raise FrameError(
+                f"candidate.width is {grasps.widths[0]:.4f} m; expected more than 0 and at most "
+                f"the {self._gripper.max_width} m of {self._gripper.name}"
+            )
+        stamp = goal.header.stamp
+        zero = stamp.sec == 0 and stamp.nanosec == 0
+        return grasps, self._node.get_clock().now().to_msg() if zero else stamp
+
+    def place(self, goal: Pick.Goal, base_frame: str) -> Place:
+        """Where the goal wants the object, in the base frame.
+
+        Raises:
+            FrameError: If the pose is none, or there is no transform.
+        """
+        pose = goal.place_pose
+        if not pose.header.frame_id:
+            raise FrameError("place_pose has an empty frame_id; expected the frame of the pose")
+        check_pose(pose.pose, "place_pose")
+        matrix = self.transform(base_frame, pose.header, what="place_pose", latest=True)
+        return Place(matrix @ matrix_from_pose(pose.pose), base_frame)
+
+    def obstacles(
+        self, base_frame: str, not_before: TimeMsg, cancellation: Cancellation
+    ) -> Obstacles:
+        """What the camera sees above the table, in the base frame.
+
+        Args:
+            base_frame: Of the arm.
+            not_before: Frames with an earlier stamp will not do.
+            cancellation: Ends the wait.
+
+        Raises:
+            DetectionError: If no usable frame comes in time.
+            KGNProError: If the frame cannot be read or has no transform.
+        """
+        frame = self._frame(not_before, cancellation)
+        options = InputOptions(
+            self._config.depth_unit, self._config.depth_is_registered, self._config.rectified
+        )
+        image = rgbd_from_messages(frame.color, frame.depth, frame.info, options)
+        matrix = self.transform(base_frame, frame.color.header, what="the depth image")
+        return observed_obstacles(image, matrix, self._config)
+
+    def _frame(self, not_before: TimeMsg, cancellation: Cancellation) -> Frame:
+        """A frame; the subscription lasts no longer than the wait for it."""
+        earliest = Time.from_msg(not_before).nanoseconds
+        settings = NodeConfig(reliability=self._config.reliability)
+        source = FrameSource(self._node, settings, self._problems, lambda: None)
+
+        def fresh() -> bool:
+            source.adapt()
+            frame = source.newest()
+            return (
+                frame is not None
+                and Time.from_msg(frame.color.header.stamp).nanoseconds >= earliest
+            )
+
+        try:
+            self._wait(
+                fresh, self._config.observe_timeout, cancellation,
+                lambda: f"no depth image for the obstacles within "
+                f"{self._config.observe_timeout:.1f} s: {source.waiting_for(0.0) or 'too old'}",
+            )  # fmt: skip
+            frame = source.newest()
+            assert frame is not None
+            return frame
+        finally:
+            source.close()
+
+    def _wait(
+        self,
+        condition: Callable[[], bool],
+        timeout: float,
+        cancellation: Cancellation,
+        failure: Callable[[], str],
+    ) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if cancellation.wait(POLL):
+                raise GoalCancelledError("cancelled")
+            if time.monotonic() > deadline:
+                raise DetectionError(failure())
+
+
+def observed_obstacles(
+    image: RGBDImage, T_base_camera: FloatArray, config: ExecutorConfig
+) -> Obstacles:
+    """Points above the table, and the height of the table, in the base frame.
+
+    Args:
+        image: Depth in metres.
+        T_base_camera: Pose of the camera, shape (4, 4).
+        config: ``table``, ``table_height`` and ``cloud_spacing`` are used.
+
+    Raises:
+        ImageError: If the table is to be found in the image, and is not.
+    """
+    plane = None
+    height: float | None = None
+    if config.table == "observed":
+        plane = find_table(image)
+        height = _table_height(plane, T_base_camera)
+    elif config.table == "fixed":
+        height = config.table_height
+        plane = _fixed_plane(height, T_base_camera)
+    settings = FilterConfig(cloud_spacing=config.cloud_spacing)
+    distance = float(np.nanmedian(image.depth))
+    points = solid_points(image, plane, settings, distance).reshape(-1, 3)
+    return Obstacles(transform_points(T_base_camera, points.astype(np.float64)), height)
+
+
+def _table_height(plane: Plane | None, T_base_camera: FloatArray) -> float:
+    """Height of the plane along the base frame's z, at the camera's own x and y [m]."""
+    if plane is None:
+        raise ImageError(
+            "no table in the depth image; expected the camera to see one, or the parameter "
+            "table: fixed or none"
+        )
+    normal = T_base_camera[:3, :3] @ plane.normal
+    tilt = float(np.degrees(np.arccos(np.clip(normal[2], -1.0, 1.0))))
+    if tilt > MAX_TABLE_TILT:
+        raise ImageError(
+            f"the largest plane in the depth image is tilted by {tilt:.0f} degrees against the "
+            f"arm's base; expected a table, at most {MAX_TABLE_TILT:.0f}: is the pose of the "
+            "camera right? Otherwise set the parameter table: fixed or none"
+        )
+    # Nearest to the scene: the foot of the perpendicular from the camera.
+    foot: FloatArray = T_base_camera[:3, 3] - plane.offset * normal
+    return float(foot[2])
+
+
+def _fixed_plane(height: float, T_base_camera: FloatArray) -> Plane:
+    """The horizontal plane at a height [m] of the base frame, in the camera frame."""
+    return Plane(T_base_camera[2, :3].copy(), float(T_base_camera[2, 3] - height))

@@ -1,0 +1,163 @@
+# Copyright 2026 The kgnpro_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The living world of ``grasp_sim``: an arm that moves, and a camera that sees it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time as TimeMsg
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.time import Time
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from kgnpro_ros.config import SimConfig, SimControllerConfig, WorldConfig
+from kgnpro_ros.data.scene import look_at
+from kgnpro_ros.geometry.camera import Camera
+from kgnpro_ros.geometry.se3 import invert
+from kgnpro_ros.ros.camera_publisher import T_LINK_OPTICAL, CameraPublisher
+from kgnpro_ros.ros.conversions import image_to_message
+from kgnpro_ros.ros.sim_actions import SimActions
+from kgnpro_ros.ros.sim_loop import Periodic, SimLoop
+from kgnpro_ros.ros.sim_robot import ClockPublisher, RobotPublisher
+from kgnpro_ros.simulation import panda
+from kgnpro_ros.simulation.camera import wrist_camera_pose
+from kgnpro_ros.types import FloatArray
+
+CLOCK_RATE = 100.0
+WATCH_RATE = 20.0
+#: The spectator's camera: size [px], focal length [px], place and what it looks at [m].
+OVERVIEW = Camera(300.0, 300.0, 159.5, 119.5, 320, 240)
+OVERVIEW_PLACE, OVERVIEW_TARGET = np.array([0.75, 0.95, 0.75]), np.array([-0.25, 0.1, 0.12])
+OVERVIEW_TOPIC = "~/overview"
+
+
+class SimulatedArm:
+    """World, camera, robot and controllers of one scene after the other.
+
+    Args:
+        node: Owns everything that publishes and serves.
+        config: Of the node.
+        world: What is in the world.
+        controllers: Tolerances.
+
+    Raises:
+        KGNProError: If the world cannot be built or this machine cannot render.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        config: SimConfig,
+        world: WorldConfig,
+        controllers: SimControllerConfig,
+    ) -> None:
+        self._node = node
+        self._config = config
+        self._world_config = world
+        self._peak: FloatArray = np.zeros(0)
+        self._loop = SimLoop(world, controllers, config, self._make_periodics)
+        self._actions = SimActions(node, self._loop)
+
+    @property
+    def failure(self) -> str:
+        """Why the simulation has ended; empty while it runs."""
+        return self._loop.failure
+
+    def start_scene(self, index: int) -> list[str]:
+        """Start a scene, the arm at home; returns what is in it."""
+
+        def start() -> list[str]:
+            self._loop.reset(self._world_config.seed + index)
+            self._peak = np.zeros(len(self._loop.world.objects))
+            return self._kinds()
+
+        return self._loop.call(start)
+
+    def kinds(self) -> list[str]:
+        """Names of what is in the scene."""
+        return self._loop.call(self._kinds)
+
+    def describe(self) -> str:
+        """The objects as JSON: kind, place, height above the start, where they are."""
+        return json.dumps(self._loop.call(self._objects))
+
+    def close(self) -> None:
+        """End the simulation."""
+        self._loop.close()
+
+    def _kinds(self) -> list[str]:
+        return [item.kind for item in self._loop.world.objects]
+
+    def _objects(self) -> list[dict[str, Any]]:
+        world = self._loop.world
+        heights, poses, held = world.lifted_heights(), world.object_poses(), world.held()
+        return [
+            {
+                "index": k, "kind": world.objects[k].kind, "lifted": round(float(heights[k]), 4),
+                "highest": round(float(self._peak[k]), 4), "held": k in held,
+                "in_box": world.in_bin(k), "position": poses[k, :3, 3].round(4).tolist(),
+            }
+            for k in world.present()
+        ]  # fmt: skip
+
+    def _make_periodics(self, loop: SimLoop) -> list[Periodic]:
+        """In the thread of the world, which is the only one that may touch it."""
+        self._loop = loop
+        config, world = self._config, loop.world
+        self._peak = np.zeros(len(world.objects))
+        robot = RobotPublisher(self._node, world, config.base_frame)
+        camera = self._make_camera()
+        world.render()  # what cannot be rendered is said at the start
+
+        def show(_: float) -> None:
+            stamp = self._stamp()
+            image = world.render()
+            camera.publish(image.color, image.depth, image.camera, stamp)
+
+        periodics = [
+            Periodic(config.state_rate, lambda _: robot.publish(self._stamp())),
+            Periodic(config.rate, show),
+            Periodic(WATCH_RATE, self._watch),
+        ]
+        if config.clock == "sim":
+            clock = ClockPublisher(self._node)
+            periodics.insert(0, Periodic(CLOCK_RATE, lambda _: clock.publish(self._stamp())))
+        if config.overview_rate > 0:
+            periodics.append(Periodic(config.overview_rate, self._make_overview()))
+        return periodics
+
+    def _make_camera(self) -> CameraPublisher:
+        """A camera in the world, or on the hand."""
+        world, config = self._loop.world, self._config
+        if world.config.camera == "wrist":
+            parent, pose = panda.HAND, wrist_camera_pose(world.config)
+        else:
+            parent, pose = config.base_frame, world.T_world_camera
+        return CameraPublisher(
+            self._node, config.reliability, parent, pose @ invert(T_LINK_OPTICAL)
+        )
+
+    def _make_overview(self) -> Any:
+        publisher = self._node.create_publisher(Image, OVERVIEW_TOPIC, QoSProfile(depth=2))
+        pose = look_at(OVERVIEW_PLACE, OVERVIEW_TARGET, 0.0, 0.0)
+
+        def show(_: float) -> None:
+            frame = self._loop.world.render_frame(OVERVIEW, pose)
+            header = Header(stamp=self._stamp(), frame_id="overview")
+            publisher.publish(image_to_message(frame.color, "rgb8", header))
+
+        return show
+
+    def _watch(self, _: float) -> None:
+        """Keep the greatest heights: a look from outside may come when all is over."""
+        self._peak = np.maximum(self._peak, self._loop.world.lifted_heights())
+
+    def _stamp(self) -> TimeMsg:
+        if self._config.clock == "sim":
+            return Time(nanoseconds=round(self._loop.time * 1e9)).to_msg()
+        return self._node.get_clock().now().to_msg()
