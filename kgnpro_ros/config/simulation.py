@@ -97,7 +97,7 @@ class SimControllerConfig:
     stall_speed: float = ranged(0.002, 0.0, 0.1)
     stall_time: float = ranged(0.15, 0.01, 5.0)
     allow_stalling: bool = True
-    period: float = ranged(0.004, 0.0005, 0.1)
+    period: float = ranged(0.008, 0.0005, 0.1)
 
     def __post_init__(self) -> None:
         check_ranges(self)

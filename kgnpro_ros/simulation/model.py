@@ -57,8 +57,10 @@ def _set_solver(spec: mujoco.MjSpec, config: WorldConfig) -> None:
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10.0
     option.noslip_iterations = 4
-    # On by default from MuJoCo 4.0, where this flag is gone.
-    option.enableflags |= int(getattr(mujoco.mjtEnableBit, "mjENBL_MULTICCD", 0))
+    for flag in ("mjENBL_MULTICCD", "mjENBL_SLEEP"):
+        # The first is the default from MuJoCo 4.0 on, the second unknown to old versions: things
+        # that lie still cost nothing until something touches them.
+        option.enableflags |= int(getattr(mujoco.mjtEnableBit, flag, 0))
 
 
 def _add_mesh_object(spec: mujoco.MjSpec, index: int, item: MeshObject, surface: Surface) -> None:

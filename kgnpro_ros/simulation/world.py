@@ -182,10 +182,14 @@ class PickWorld:
         """Let time pass: so many time steps."""
         reach = panda.VELOCITY_LIMITS * self.timestep
         feed = panda.DAMPING / panda.STIFFNESS * self._target_velocity
-        for _ in range(count):
-            self._command += np.clip(self._target - self._command, -reach, reach)
+        while count > 0:
+            step = np.maximum(np.minimum(self._target - self._command, reach), -reach)
+            self._command += step
             self._data.ctrl[self._servo] = self._command + feed
-            mujoco.mj_step(self._model, self._data)
+            # Nothing to do between the steps once the set-point is there.
+            steps = 1 if step.any() else count
+            mujoco.mj_step(self._model, self._data, steps)
+            count -= steps
 
     def joint_positions(self) -> FloatArray:
         """Of the arm [rad], shape (7,)."""
