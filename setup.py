@@ -39,6 +39,7 @@ setup(
     data_files=data_files("config") + data_files("models"),
     install_requires=[
         "dacite>=1.8",
+        "example-robot-data>=4",
         "lightning>=2.2",
         "matplotlib>=3.7",
         "mujoco>=3.1",
