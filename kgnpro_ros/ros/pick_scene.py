@@ -20,29 +20,25 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from kgnpro_ros.action import Pick
-from kgnpro_ros.config import ExecutorConfig, FilterConfig, NodeConfig
-from kgnpro_ros.exceptions import FrameError, ImageError, KGNProError
+from kgnpro_ros.config import ExecutorConfig, NodeConfig
+from kgnpro_ros.exceptions import FrameError, KGNProError
 from kgnpro_ros.execution.arm import Obstacles
 from kgnpro_ros.execution.cancellation import Cancellation
-from kgnpro_ros.execution.collision import solid_points
+from kgnpro_ros.execution.observed import observed_obstacles
 from kgnpro_ros.execution.report import Place
-from kgnpro_ros.execution.table import Plane, find_table
 from kgnpro_ros.geometry.gripper import Gripper
-from kgnpro_ros.geometry.se3 import transform_points
 from kgnpro_ros.ros.conversions import InputOptions, matrix_from_pose, rgbd_from_messages
 from kgnpro_ros.ros.frame_source import Frame, FrameSource
 from kgnpro_ros.ros.pick_messages import check_gripper, check_pose, grasps_from_candidates
 from kgnpro_ros.ros.problems import ProblemLog
 from kgnpro_ros.ros.transforms import TransformSource
 from kgnpro_ros.srv import DetectGrasps
-from kgnpro_ros.types import FloatArray, GraspBatch, RGBDImage
+from kgnpro_ros.types import FloatArray, GraspBatch
 
 #: Between two looks for an answer, a frame or a cancellation [s].
 POLL = 0.05
 #: The answer of the detector may come this much later than it was given time [s].
 ANSWER_MARGIN = 2.0
-#: A plane steeper than this against the base frame's z is no table [deg].
-MAX_TABLE_TILT = 10.0
 
 
 class DetectionError(KGNProError):
@@ -235,55 +231,3 @@ class SceneSource:
                 raise GoalCancelledError("cancelled")
             if time.monotonic() > deadline:
                 raise DetectionError(failure())
-
-
-def observed_obstacles(
-    image: RGBDImage, T_base_camera: FloatArray, config: ExecutorConfig
-) -> Obstacles:
-    """Points above the table, and the height of the table, in the base frame.
-
-    Args:
-        image: Depth in metres.
-        T_base_camera: Pose of the camera, shape (4, 4).
-        config: ``table``, ``table_height`` and ``cloud_spacing`` are used.
-
-    Raises:
-        ImageError: If the table is to be found in the image, and is not.
-    """
-    plane = None
-    height: float | None = None
-    if config.table == "observed":
-        plane = find_table(image)
-        height = _table_height(plane, T_base_camera)
-    elif config.table == "fixed":
-        height = config.table_height
-        plane = _fixed_plane(height, T_base_camera)
-    settings = FilterConfig(cloud_spacing=config.cloud_spacing)
-    distance = float(np.nanmedian(image.depth))
-    points = solid_points(image, plane, settings, distance).reshape(-1, 3)
-    return Obstacles(transform_points(T_base_camera, points.astype(np.float64)), height)
-
-
-def _table_height(plane: Plane | None, T_base_camera: FloatArray) -> float:
-    """Height of the plane along the base frame's z, at the camera's own x and y [m]."""
-    if plane is None:
-        raise ImageError(
-            "no table in the depth image; expected the camera to see one, or the parameter "
-            "table: fixed or none"
-        )
-    normal = T_base_camera[:3, :3] @ plane.normal
-    tilt = float(np.degrees(np.arccos(np.clip(normal[2], -1.0, 1.0))))
-    if tilt > MAX_TABLE_TILT:
-        raise ImageError(
-            f"the largest plane in the depth image is tilted by {tilt:.0f} degrees against the "
-            f"arm's base; expected a table, at most {MAX_TABLE_TILT:.0f}: is the pose of the "
-            "camera right? Otherwise set the parameter table: fixed or none"
-        )
-    # Nearest to the scene: the foot of the perpendicular from the camera.
-    foot: FloatArray = T_base_camera[:3, 3] - plane.offset * normal
-    return float(foot[2])
-
-
-def _fixed_plane(height: float, T_base_camera: FloatArray) -> Plane:
-    """The horizontal plane at a height [m] of the base frame, in the camera frame."""
-    return Plane(T_base_camera[2, :3].copy(), float(T_base_camera[2, 3] - height))
