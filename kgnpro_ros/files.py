@@ -32,6 +32,9 @@ MAX_PIXELS = 2**26
 #: Whole numbers beyond this overflow a float or an int64.
 MAX_INTEGER = 2**63
 
+#: Brackets within brackets in a YAML file.
+MAX_NESTING = 50
+
 #: Formats that are handed to OpenCV, which has decoders for many more.
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP")
 
@@ -205,6 +208,12 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(problem="aliases (*name) are refused")
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        # The scanner's work grows with the square of the open brackets.
+        if self.flow_level > MAX_NESTING:
+            raise yaml.scanner.ScannerError(problem=f"more than {MAX_NESTING} nested brackets")
+        super().fetch_flow_collection_start(token)  # type: ignore[no-untyped-call]
 
     def construct_plain_int(self, node: yaml.ScalarNode) -> int:
         value: int = self.construct_yaml_int(node)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from kgnpro_ros.config import DetectorConfig
-from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.exceptions import CameraError, ConfigError
 from kgnpro_ros.execution.filters import accepted, filter_grasps
 from kgnpro_ros.execution.ranking import rank_grasps
 from kgnpro_ros.geometry import canonical_keypoints, load_gripper, so3
@@ -28,6 +29,8 @@ from kgnpro_ros.types import GraspBatch, GraspStatus, KeypointBatch, PnPResult, 
 
 #: Focal lengths within this factor of the network's are not worth a resize.
 FOCAL_TOLERANCE = 0.05
+#: Largest image that a wrong focal length may ask the network for.
+MAX_NETWORK_PIXELS = 2**23
 
 FloatArray = NDArray[np.float64]
 
@@ -144,10 +147,17 @@ class GraspDetector:
     def _prepare(self, image: RGBDImage) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
         """Resize to the network's focal length, and pad sides to multiples of the stride."""
         color, depth, camera = image.color, image.depth, image.camera
-        scale = self.network.config.focal_length / float(np.sqrt(camera.fx * camera.fy))
+        scale = self.network.config.focal_length / (math.sqrt(camera.fx) * math.sqrt(camera.fy))
         if abs(scale - 1.0) <= FOCAL_TOLERANCE:
             scale = 1.0
         else:
+            pixels = camera.width * scale * camera.height * scale
+            if not pixels <= MAX_NETWORK_PIXELS:
+                raise CameraError(
+                    f"focal lengths of {camera.fx:g} and {camera.fy:g} px in {camera.width}x"
+                    f"{camera.height} pixels make an image of {pixels:.3g} pixels for the network; "
+                    f"expected at most {MAX_NETWORK_PIXELS}: is the calibration right?"
+                )
             size = (max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
             shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             color = cv2.resize(color, size, interpolation=shrink).astype(np.uint8, copy=False)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,9 @@ PRESETS = ("franka_hand", "robotiq_2f85", "robotiq_2f140")
 
 #: Spacing [m] of the canonical keypoints: KGN's labels use it whatever the jaw opening is.
 CANONICAL_WIDTH = 0.1
+
+NUMBERS = ("min_width", "max_width", "finger_length", "finger_thickness", "finger_breadth")
+MAX_NAME = 200
 
 
 def canonical_keypoints(width: float = CANONICAL_WIDTH) -> FloatArray:
@@ -74,6 +78,13 @@ class Gripper:
     tool_link: str
 
     def __post_init__(self) -> None:
+        for text in (self.name, self.tool_link):
+            # They go into messages and TF: a stray surrogate would fail there.
+            if not (text.isprintable() and 0 < len(text) <= MAX_NAME):
+                raise ConfigError(f"gripper name or link {text!r} is no printable name")
+        numbers = [getattr(self, name) for name in NUMBERS]
+        if not all(map(math.isfinite, (*numbers, *self.palm.lower, *self.palm.upper))):
+            raise ConfigError(f"gripper {self.name!r}: sizes must be finite numbers")
         check_transform(self.T_tool_grasp, f"T_tool_grasp of gripper {self.name!r}")
         if self.T_tool_grasp.shape != (4, 4):
             raise ConfigError(f"T_tool_grasp has shape {self.T_tool_grasp.shape}; expected (4, 4)")
@@ -82,7 +93,7 @@ class Gripper:
                 f"gripper {self.name!r}: expected 0 <= min_width < max_width, got "
                 f"{self.min_width} and {self.max_width}"
             )
-        for name in ("finger_length", "finger_thickness", "finger_breadth"):
+        for name in NUMBERS[2:]:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"gripper {self.name!r}: {name} must be positive")
 
@@ -138,10 +149,9 @@ def gripper_from_dict(data: Any, source: str) -> Gripper:
         )
     try:
         palm = Box(_corner(data["palm"]["lower"]), _corner(data["palm"]["upper"]))
-        numbers = {key: float(data[key]) for key in keys if key.endswith("width")}
-        numbers |= {key: float(data[key]) for key in keys if key.startswith("finger")}
+        numbers = {key: float(data[key]) for key in NUMBERS}
         transform = np.asarray(data["T_tool_grasp"], dtype=np.float64)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise ConfigError(f"gripper {source}: {type(error).__name__}: {error}") from error
     return Gripper(
         name=str(data["name"]), tool_link=str(data["tool_link"]), palm=palm,
