@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kgnpro_ros.config import MotionConfig
 from kgnpro_ros.config.moveit import MoveItConfig
@@ -30,7 +31,7 @@ from kgnpro_ros.geometry.se3 import invert, transform_points
 from kgnpro_ros.ros.moveit_motion import MoveItMotion
 from kgnpro_ros.ros.moveit_parameters import load_parameters
 from kgnpro_ros.ros.moveit_session import FAILURES, WORTH_ANOTHER_TRY, MoveItSession, Plan
-from kgnpro_ros.types import BoolArray, FloatArray, check_transform
+from kgnpro_ros.types import FloatArray, check_transform
 
 #: Names of our objects in MoveIt's planning scene.
 TABLE, CLOUD, HELD = "kgnpro_table", "kgnpro_cloud", "kgnpro_held"
@@ -173,7 +174,7 @@ class MoveItArm:
             on_hand |= ((local >= lower - margin) & (local <= upper + margin)).all(axis=1)
         return points[~on_hand]
 
-    def reachable(self, T_base_tool: FloatArray) -> BoolArray:
+    def reachable(self, T_base_tool: FloatArray) -> NDArray[np.bool_]:
         """Which poses, shape (N, 4, 4), have a joint solution within the limits, shape (N,)."""
         poses = check_transform(T_base_tool, "T_base_tool")
         seed = self._session.state(self.joints())
