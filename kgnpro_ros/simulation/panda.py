@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from kgnpro_ros.data.mujoco_model import COLLISION_GROUP, OBJECT_BIT, TABLE_BIT, VISUAL_GROUP
 from kgnpro_ros.exceptions import ModelError
+from kgnpro_ros.simulation.collada import ColorMesh, coarser, read_collada
 
 FloatArray = NDArray[np.float64]
 
@@ -43,6 +46,9 @@ DAMPING: FloatArray = STIFFNESS / 10
 _ARMATURE = 0.1
 #: Servo of the jaw opening: stiffness [N/m] and damping [N s/m]; inertia of its drive [kg].
 _GRIP_STIFFNESS, _GRIP_DAMPING, _FINGER_ARMATURE = 8000.0, 60.0, 0.1
+#: For the eye: vertices closer than this are merged [m], meshes with fewer vertices are left out,
+#: and the colours of the files are darkened.
+_GRID, _FINE_GRID, _FEWEST, _WHITENESS = 0.005, 0.001, 20, 0.92
 #: Contacts of the arm: with objects (their bit is its affinity), with table and bin.
 _ARM_CONTACT = {"contype": TABLE_BIT, "conaffinity": OBJECT_BIT, "group": COLLISION_GROUP}
 #: Fingertips decide over their contacts, and are hard: MuJoCo's contacts yield to a given force the
@@ -101,10 +107,11 @@ def add_panda(
     Raises:
         ModelError: If the description is missing or MuJoCo cannot read it.
     """
-    spec = _read_urdf(panda_files())
+    files = panda_files()
+    spec = _read_urdf(files)
     for body in spec.bodies:
         body.gravcomp = 1.0
-    _dress_links(spec)
+    _dress_links(spec, files)
     _dress_fingers(spec, pad_friction)
     _add_servos(spec)
     world.attach(spec, prefix=_PREFIX, frame=world.worldbody.add_frame(pos=position))
@@ -125,39 +132,57 @@ def _read_urdf(files: PandaFiles) -> mujoco.MjSpec:
         raise ModelError(f"MuJoCo cannot read {files.urdf}: {error}") from error
 
 
-def _dress_links(spec: mujoco.MjSpec) -> None:
-    """Contacts for the links, and their meshes a second time for the eye."""
-    white = _material(spec, "white", (0.88, 0.9, 0.91))
-    grey = _material(spec, "grey", (0.3, 0.3, 0.32))
+@cache
+def _visuals(urdf: Path, root: Path) -> tuple[tuple[str, float, tuple[ColorMesh, ...]], ...]:
+    """Link, turn about z [rad] and meshes of everything that the description shows."""
+    result = []
+    for link in ElementTree.parse(urdf).getroot().findall("link"):
+        for visual in link.findall("visual"):
+            mesh, origin = visual.find("geometry/mesh"), visual.find("origin")
+            if mesh is None:
+                continue
+            path = mesh.attrib["filename"].replace("package://example-robot-data", str(root))
+            turn = 0.0 if origin is None else float(origin.attrib["rpy"].split()[2])
+            fine = link.attrib["name"] in FINGERS
+            grid = _FINE_GRID if fine else _GRID
+            meshes = (coarser(part, grid) for part in read_collada(Path(path)))
+            # Lamps of some millimetres are gone by then.
+            kept = tuple(mesh for mesh in meshes if len(mesh.vertices) >= _FEWEST)
+            result.append((_bare(link.attrib["name"]), turn, kept))
+    return tuple(result)
+
+
+def _dress_links(spec: mujoco.MjSpec, files: PandaFiles) -> None:
+    """Contacts for the links, and meshes for the eye."""
     for geom in list(spec.geoms):
-        body = geom.parent
-        geom.name = f"{body.name}_{len(body.geoms)}_{list(body.geoms).index(geom)}"
         geom.mass = 0.0
         for key, value in _ARM_CONTACT.items():
             setattr(geom, key, value)
-        if geom.type != mujoco.mjtGeom.mjGEOM_MESH:
-            continue
-        body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=geom.meshname, contype=0, conaffinity=0,
-            group=VISUAL_GROUP, mass=0.0, material=grey if body.name == _bare(HAND) else white,
-        )  # fmt: skip
     # The foot stands on the table.
     for geom in spec.body(_bare(BASE)).geoms:
         geom.contype = 0
+    for link, turn, meshes in _visuals(files.urdf, files.root):
+        for number, mesh in enumerate(meshes):
+            name = f"{link}_visual_{number}"
+            spec.add_mesh(
+                name=name, uservert=mesh.vertices.ravel(), userface=mesh.triangles.ravel(),
+                inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL, maxhullvert=16,
+            )  # fmt: skip
+            spec.add_material(
+                name=name, rgba=(*np.multiply(mesh.rgb, _WHITENESS), 1.0), specular=0.3,
+                shininess=0.3,
+            )  # fmt: skip
+            spec.body(link).add_geom(
+                type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, contype=0, conaffinity=0,
+                group=VISUAL_GROUP, mass=0.0, material=name,
+                quat=(np.cos(turn / 2), 0, 0, np.sin(turn / 2)),
+            )  # fmt: skip
 
 
 def _dress_fingers(spec: mujoco.MjSpec, pad_friction: float) -> None:
     """The last box of each finger is its rubber tip, which is what holds an object."""
-    dark = _material(spec, "finger", (0.2, 0.2, 0.22))
-    rubber = _material(spec, "rubber", (0.12, 0.12, 0.12))
     for name in map(_bare, FINGERS):
-        boxes = list(spec.body(name).geoms)
-        for box in boxes:
-            look = rubber if box is boxes[-1] else dark
-            spec.body(name).add_geom(
-                type=box.type, size=box.size, pos=box.pos, quat=box.quat, contype=0, conaffinity=0,
-                group=VISUAL_GROUP, mass=0.0, material=look,
-            )  # fmt: skip
+        boxes = [g for g in spec.body(name).geoms if g.type == mujoco.mjtGeom.mjGEOM_BOX]
         pad = boxes[-1]
         pad.name = pad_name(name)
         pad.condim, pad.friction = 6, (pad_friction, 0.01, 0.001)
@@ -171,11 +196,6 @@ def pad_name(finger: str) -> str:
 
 def _bare(name: str) -> str:
     return name.removeprefix(_PREFIX)
-
-
-def _material(spec: mujoco.MjSpec, name: str, rgb: tuple[float, float, float]) -> str:
-    spec.add_material(name=name, rgba=(*rgb, 1.0), specular=0.3, shininess=0.3)
-    return name
 
 
 def _add_servos(spec: mujoco.MjSpec) -> None:

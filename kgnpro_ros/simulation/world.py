@@ -58,6 +58,7 @@ class PickWorld:
         config: What is in it.
         gl: An OpenGL context of ``data.render.make_gl_context`` to render with; made at the first
             picture where None.
+        objects: What stands where, as for :meth:`reset`.
 
     Attributes:
         config: The settings.
@@ -70,14 +71,19 @@ class PickWorld:
         DatasetError: If the folder of objects cannot be used.
     """
 
-    def __init__(self, config: WorldConfig | None = None, gl: Any = None) -> None:
+    def __init__(
+        self,
+        config: WorldConfig | None = None,
+        gl: Any = None,
+        objects: Sequence[PlacedObject | SceneObject] | None = None,
+    ) -> None:
         self.config = config or WorldConfig()
         self.camera: Camera = KGN_CAMERA
         self.T_world_base = make_transform(np.eye(3), self.config.base_position)
         self.objects: tuple[PlacedObject, ...] = ()
         self._gl = gl
         self._renderer: Renderer | None = None
-        self.reset()
+        self.reset(objects=objects)
 
     # --- life ---------------------------------------------------------------------------------
 
