@@ -18,6 +18,8 @@ class MoveItConfig:
             description, kinematics, pipelines, controllers. grasp.launch.py fills it in.
         group: Planning group of the arm.
         hand_group: Group of the hand; its links may touch what is grasped.
+        finger_scale: Position of the joints of the hand's group per metre of jaw opening; 0.5 for
+            fingers that slide half the opening each.
         base_frame: Link that the arm stands on: all poses are in it, and it may touch the table.
         free_set: Named set of plan_request_params for motions around obstacles.
         straight_set: Named set for straight lines (Pilz LIN).
@@ -33,6 +35,7 @@ class MoveItConfig:
     parameters: str = ""
     group: str = "panda_arm"
     hand_group: str = "hand"
+    finger_scale: float = ranged(0.5, -1000.0, 1000.0)
     base_frame: str = "panda_link0"
     free_set: str = "ompl_rrtc"
     straight_set: str = "pilz_lin"

@@ -57,6 +57,7 @@ def _moveit_arm(
     node: Node, config: ExecutorConfig, gripper: Gripper, controllers: RosControllers
 ) -> Arm:
     from kgnpro_ros.ros.moveit_arm import MoveItArm
+    from kgnpro_ros.ros.moveit_motion import cancel_all
 
     transforms = TransformSource(node)
 
@@ -67,6 +68,7 @@ def _moveit_arm(
     return MoveItArm(
         config.moveit, config.motion, gripper, controllers,
         use_sim_time=bool(node.get_parameter("use_sim_time").value), find_transform=find,
+        halt=cancel_all(node, config.controllers.arm_action),
     )  # fmt: skip
 
 

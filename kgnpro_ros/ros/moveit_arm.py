@@ -66,9 +66,10 @@ class MoveItArm:
         use_sim_time: MoveIt takes the time from /clock.
         find_transform: ``T_target_source`` from TF by the names of two frames, to check once that
             MoveIt has the robot where TF has it; left out when None.
-        halt: A second way to stop, past MoveIt; called first. See :func:`cancel_all`.
+        halt: A second way to stop, past MoveIt, called first: ``moveit_motion.cancel_all``.
 
     Raises:
+        ArmError: If the joints are not measured yet; another try is welcome.
         KGNProError: If MoveIt is missing, does not start, or disagrees with what is given here.
     """
 
@@ -85,6 +86,8 @@ class MoveItArm:
     ) -> None:
         self._config, self._motion = config, motion
         self._gripper, self._controllers = gripper, controllers
+        # Before MoveIt, which starts once only: without joint states it would fail.
+        controllers.joints()
         parameters = load_parameters(config.parameters)
         if use_sim_time:
             parameters["use_sim_time"] = True
@@ -137,6 +140,10 @@ class MoveItArm:
         if not self._verified:
             self._verify(measured)
         return measured
+
+    def expect_opening(self, width: float) -> None:
+        """Plan with the jaws this far open [m] from now on, instead of as they are."""
+        self._session.hand_position = width * self._config.finger_scale
 
     def set_obstacles(self, obstacles: Obstacles) -> None:
         """Replace what plans must avoid; points on the hand itself are left out."""

@@ -84,6 +84,9 @@ class MoveItSession:
         parameters: Parameters of MoveIt, plain values as ``MoveItConfigs.to_dict`` gives them.
         tool_link: Link that poses are for.
 
+    Attributes:
+        hand_position: Position of the hand's joints in plans; None plans with the measured one.
+
     Raises:
         PlanningError: If MoveIt is missing, too old, cannot start, or was started before.
         ConfigError: If it does not know a name of ``config``.
@@ -92,6 +95,7 @@ class MoveItSession:
     def __init__(self, config: MoveItConfig, parameters: dict[str, Any], tool_link: str) -> None:
         self._config = config
         self._tool = tool_link
+        self.hand_position: float | None = None
         self._load()
         for name in (config.free_set, config.straight_set):
             if name not in parameters:
@@ -113,7 +117,7 @@ class MoveItSession:
         self._manager = self._moveit.get_trajectory_execution_manager()
         self._check_binding()
         self._model = self._moveit.get_robot_model()
-        self.joint_names, self.hand_links = self._groups()
+        self.joint_names, self.hand_links, self._hand_joints = self._groups()
         self._component = self._moveit.get_planning_component(config.group)
         with self._monitor.read_only() as scene:
             self.planning_frame = str(scene.planning_frame)
@@ -180,7 +184,8 @@ class MoveItSession:
         request.max_acceleration_scaling_factor = acceleration
         return request
 
-    def _groups(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _groups(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Joints of the arm; links and joints of the hand."""
         known = list(self._model.joint_model_group_names)
         # Asked for an unknown group, MoveIt hands out a null pointer.
         for name in (self._config.group, self._config.hand_group):
@@ -188,7 +193,8 @@ class MoveItSession:
                 raise ConfigError(f"the robot has no group {name!r}; it has {', '.join(known)}")
         arm = self._model.get_joint_model_group(self._config.group)
         hand = self._model.get_joint_model_group(self._config.hand_group)
-        return tuple(arm.active_joint_model_names), tuple(hand.link_model_names)
+        joints, links = arm.active_joint_model_names, hand.link_model_names
+        return tuple(joints), tuple(links), tuple(hand.active_joint_model_names)
 
     def _check_kinematics(self) -> None:
         """Solve for where the tool is: it fails when no solver is loaded for the group."""
@@ -218,6 +224,8 @@ class MoveItSession:
             state = copy.deepcopy(scene.current_state)
         if joints is not None:
             state.set_joint_group_positions(self._config.group, np.asarray(joints, np.float64))
+        if self.hand_position is not None:
+            state.joint_positions = dict.fromkeys(self._hand_joints, self.hand_position)
         state.update()
         return state
 
@@ -375,10 +383,7 @@ class MoveItSession:
         return message
 
     def _apply(self, message: Any) -> None:
-        if not self._monitor.process_collision_object(message):
-            raise ArmError(
-                ArmFailure.CONNECTION, f"MoveIt's planning scene refused the object {message.id!r}"
-            )
+        _require(self._monitor.process_collision_object(message), message.id)
 
     def attach(self, name: str, boxes: Boxes) -> None:
         """Fix boxes to the tool link, given in its frame; the hand's links may touch them."""
@@ -386,22 +391,15 @@ class MoveItSession:
             link_name=self._tool, touch_links=sorted({*self.hand_links, self._tool})
         )
         message.object = self._object(name, self._tool, np.eye(4), boxes)
-        self._apply_attached(message)
+        _require(self._monitor.process_attached_collision_object(message), name)
 
     def detach(self, name: str) -> None:
         """Remove an attached object, from the world too: detaching puts it back there."""
         message = self._messages.AttachedCollisionObject(link_name=self._tool)
         message.object.id = name
         message.object.operation = self._messages.CollisionObject.REMOVE
-        self._apply_attached(message)
+        _require(self._monitor.process_attached_collision_object(message), name)
         self.remove_object(name)
-
-    def _apply_attached(self, message: Any) -> None:
-        if not self._monitor.process_attached_collision_object(message):
-            raise ArmError(
-                ArmFailure.CONNECTION,
-                f"MoveIt's planning scene refused the attached object {message.object.id!r}",
-            )
 
     def allow(self, pairs: Sequence[tuple[str, str]], allowed: bool = True) -> None:
         """Let pairs of objects and links touch, or make the check what it was by default."""
@@ -450,3 +448,10 @@ def _way_points(trajectory: Any) -> list[Any]:
     for state in states:
         state.update()
     return states
+
+
+def _require(accepted: bool, name: str) -> None:
+    if not accepted:
+        raise ArmError(
+            ArmFailure.CONNECTION, f"MoveIt's planning scene refused the object {name!r}"
+        )

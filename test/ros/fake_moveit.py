@@ -210,6 +210,19 @@ class RobotState:
         assert joint_model_group_name == "panda_arm"
         return self._joints.copy()
 
+    @property
+    def joint_positions(self):
+        return {**dict(zip(JOINTS, self._joints.tolist(), strict=True)), FINGER: self._finger}
+
+    @joint_positions.setter
+    def joint_positions(self, values):
+        for name, value in values.items():
+            if name == FINGER:
+                self._finger = value
+            else:
+                self._joints[JOINTS.index(name)] = value
+        self._dirty = True
+
     def update(self, force=False, type="all"):
         assert type in ("all", "links_only", "collisions_only")
         self._dirty = False

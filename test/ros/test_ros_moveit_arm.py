@@ -171,6 +171,19 @@ def test_a_set_without_a_planner_is_refused(install):
         make_arm(parameters)
 
 
+def test_without_joint_states_moveit_is_not_started(install):
+    """So that it can be tried again: MoveIt starts once only."""
+
+    class Silent(fake_moveit.Controllers):
+        def joints(self):
+            raise ArmError(ArmFailure.CONNECTION, "nothing comes on /joint_states")
+
+    with failing(ArmFailure.CONNECTION, "joint_states"):
+        make_arm(controllers=Silent())
+    assert fake_moveit.MoveItPy.made == 0
+    make_arm()
+
+
 def test_missing_kinematics_are_noticed_at_start(install):
     ROBOT.kinematics = False
     with pytest.raises(PlanningError, match="robot_description_kinematics"):
@@ -455,6 +468,20 @@ def test_no_points_are_no_object(arm):
     assert CLOUD in world(arm).objects
     arm.set_obstacles(Obstacles(np.zeros((0, 3)), 0.0))
     assert CLOUD not in world(arm).objects
+
+
+def test_plans_expect_the_opening_that_the_jaws_will_have(arm):
+    """A post that the closed hand passes is hit by a finger that stands out."""
+    at_pregrasp(arm, x=0.45)
+    beside = tool_now() @ (0, 0.035, 0.1034, 1)
+    post = np.array([[*beside[:2], z] for z in np.arange(0.02, 0.12, 0.004)])
+    arm.set_obstacles(Obstacles(post, 0.0))
+    arm.plan_straight(down(x=0.45, z=0.08))
+    arm.expect_opening(0.06)
+    with failing(ArmFailure.IN_COLLISION):
+        arm.plan_straight(down(x=0.45, z=0.08))
+    arm.expect_opening(0.02)
+    arm.plan_straight(down(x=0.45, z=0.08))
 
 
 def test_an_object_that_the_scene_refuses_is_an_error(arm):
