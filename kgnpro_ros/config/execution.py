@@ -23,6 +23,11 @@ class CandidateConfig:
         outward_axis: Axis of the tool link that best points away from the base: it decides which of
             a grasp and its twin (turned by 180 degrees about the approach) is tried first. For the
             Panda, x keeps the last joint away from its limits.
+        tip_overhang: How far the fingertips reach beyond the origin of the grasp frame [m]; in the
+            file of the Franka hand that origin is the middle of the pads. A grasp whose tips would
+            reach the table is moved back along its approach by up to this length.
+        tip_clearance: Height above the table [m] that the tips keep, as far as that allows.
+        tip_penetration: Tips that are then farther than this [m] below the table reject the grasp.
     """
 
     min_score: float = ranged(0.0, 0.0, 1.0)
@@ -30,6 +35,9 @@ class CandidateConfig:
     max_approach_angle: float = ranged(100.0, 1.0, 180.0)
     pregrasp_distance: float = ranged(0.10, 0.01, 0.5)
     outward_axis: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    tip_overhang: float = ranged(0.0095, 0.0, 0.1)
+    tip_clearance: float = ranged(0.001, 0.0, 0.1)
+    tip_penetration: float = ranged(0.002, 0.0, 0.1)
 
     def __post_init__(self) -> None:
         if self.workspace is not None:

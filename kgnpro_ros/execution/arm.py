@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,4 +158,16 @@ class Arm(Protocol):
 
     def resume(self) -> None:
         """Allow motions again after ``stop``."""
+        ...
+
+
+@runtime_checkable
+class PlansOpening(Protocol):
+    """An arm that can plan with another jaw opening than the present one.
+
+    Without it an arm plans with the jaws as they are, or as wide as they go.
+    """
+
+    def expect_opening(self, width: float) -> None:
+        """Plan with the jaws this far open [m] from now on."""
         ...

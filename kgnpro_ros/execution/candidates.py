@@ -62,43 +62,72 @@ def raised(T_base_grasp: FloatArray, height: float) -> FloatArray:
 
 
 def select_candidates(
-    grasps: GraspBatch, arm: Arm, gripper: Gripper, config: CandidateConfig
+    grasps: GraspBatch,
+    arm: Arm,
+    gripper: Gripper,
+    config: CandidateConfig,
+    table_height: float | None = None,
 ) -> Candidates:
     """Choose the grasps that the arm can attempt.
 
     Checked in this order, each rejection counted by the first reason: status of the grasp, score,
-    workspace, approach angle, width, reachable at the grasp, reachable at the pre-grasp. Collisions
-    with cloud and table are found when the motions are planned.
+    workspace, approach angle, width, fingertips below the table, reachable at the grasp, reachable
+    at the pre-grasp. Other collisions are found when the motions are planned.
 
     Args:
         grasps: Grasps in the base frame of the arm.
         arm: Its ``reachable`` is called once.
         gripper: The gripper that the arm carries.
         config: Limits.
+        table_height: Top of the table along z of the base frame [m], None where unknown.
 
     Returns:
         Candidates with the highest score first; equal scores keep their order.
     """
     reasons = _reasons(grasps, gripper, config)
-    alive = np.array([reason == "" for reason in reasons], dtype=bool)
-    index = np.flatnonzero(alive)
-    poses = np.stack([grasps.poses[index], grasps.twins()[index]], axis=1)
+    widths = np.clip(grasps.widths, gripper.min_width, gripper.max_width)
+    raised_poses = grasps.poses
+    if table_height is not None:
+        raised_poses, too_low = _above_table(grasps.poses, widths, table_height, gripper, config)
+        _add_reason(reasons, too_low, "collision_table")
+    index = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.int64)
+    poses = np.stack([raised_poses[index], raised_poses[index] @ TWIN], axis=1)
     at_grasp, at_pregrasp = _reachable(poses, arm, gripper, config)
-    for number, row in enumerate(index):
-        if not (at_grasp & at_pregrasp)[number].any():
+    usable = at_grasp & at_pregrasp
+    outward = np.where(usable, _outwardness(poses, gripper, config), -np.inf)
+    found = []
+    for number, row in enumerate(index.tolist()):
+        if not usable[number].any():
             reached = at_grasp[number].any()
             reasons[row] = "unreachable_pregrasp" if reached else "unreachable_grasp"
-    outward = _outwardness(poses, gripper, config)
-    found = []
-    for number, row in enumerate(index):
-        if reasons[row]:
             continue
-        usable = np.flatnonzero((at_grasp & at_pregrasp)[number])
-        order = usable[np.argsort(-outward[number, usable], kind="stable")]
-        width = float(np.clip(grasps.widths[row], gripper.min_width, gripper.max_width))
-        found.append(Candidate(int(row), float(grasps.score[row]), width, poses[number, order]))
+        order = np.argsort(-outward[number], kind="stable")[: usable[number].sum()]
+        score, width = float(grasps.score[row]), float(widths[row])
+        found.append(Candidate(row, score, width, poses[number, order]))
     found.sort(key=lambda candidate: -candidate.score)
-    return Candidates(tuple(found), _count(reasons))
+    rejected = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons) if reason}
+    return Candidates(tuple(found), rejected)
+
+
+def _above_table(
+    poses: FloatArray, widths: FloatArray, height: float, gripper: Gripper, config: CandidateConfig
+) -> tuple[FloatArray, BoolArray]:
+    """Poses moved back until the fingertips clear the table, and which stay too low, (N,)."""
+    up = poses[:, 2, :3]
+    reach = np.abs(up[:, 1]) * gripper.finger_breadth / 2
+    reach = reach + np.abs(up[:, 2]) * (widths / 2 + gripper.finger_thickness)
+    tip = poses[:, 2, 3] + config.tip_overhang * up[:, 0] - reach - height
+    steepness = np.maximum(-up[:, 0], 1e-9)
+    back = np.clip((config.tip_clearance - tip) / steepness, 0.0, config.tip_overhang)
+    moved = poses.copy()
+    moved[:, :3, 3] -= back[:, None] * poses[:, :3, 0]
+    return moved, tip + back * -up[:, 0] < -config.tip_penetration
+
+
+def _add_reason(reasons: list[str], fails: BoolArray, reason: str) -> None:
+    """Name a reason for the grasps that have none yet."""
+    for row in np.flatnonzero(fails).tolist():
+        reasons[row] = reasons[row] or reason
 
 
 def _reasons(grasps: GraspBatch, gripper: Gripper, config: CandidateConfig) -> list[str]:
@@ -113,14 +142,10 @@ def _reasons(grasps: GraspBatch, gripper: Gripper, config: CandidateConfig) -> l
         box = np.asarray(config.workspace)
         inside = ((origins >= box[:3]) & (origins <= box[3:])).all(axis=1)
     steep = -grasps.poses[:, 2, 0] >= np.cos(np.radians(config.max_approach_angle)) - 1e-9
-    checks = {
-        "low_score": grasps.score >= config.min_score,
-        "outside_workspace": inside,
-        "approach_angle": steep,
-        "too_wide": grasps.widths <= gripper.max_width + 1e-9,
-    }
-    for name, passes in checks.items():
-        reasons = [r or ("" if ok else name) for r, ok in zip(reasons, passes, strict=True)]
+    _add_reason(reasons, grasps.score < config.min_score, "low_score")
+    _add_reason(reasons, ~inside, "outside_workspace")
+    _add_reason(reasons, ~steep, "approach_angle")
+    _add_reason(reasons, grasps.widths > gripper.max_width + 1e-9, "too_wide")
     return reasons
 
 
@@ -143,7 +168,3 @@ def _outwardness(poses: FloatArray, gripper: Gripper, config: CandidateConfig) -
     length = np.maximum(np.linalg.norm(away, axis=1), 1e-9)
     cosine: FloatArray = (axis[:, :2] * away).sum(axis=1) / length
     return cosine.reshape(-1, 2)
-
-
-def _count(reasons: list[str]) -> dict[str, int]:
-    return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons) if reason}

@@ -196,8 +196,9 @@ class _Run:
             self._arm.detach()
             self._arm.set_obstacles(scene.obstacles)
             found = select_candidates(
-                scene.grasps, self._arm, self._gripper, self._config.candidates
-            )
+                scene.grasps, self._arm, self._gripper, self._config.candidates,
+                scene.obstacles.table_height,
+            )  # fmt: skip
             dropped = ", ".join(f"{n} {reason}" for reason, n in found.rejected.items()) or "none"
             if not found.candidates:
                 text = f"none of {len(scene.grasps)} grasps can be attempted (rejected: {dropped})"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgnpro_ros.config import PickConfig
-from kgnpro_ros.execution.arm import Arm, Motion
+from kgnpro_ros.execution.arm import Arm, ArmFailure, Motion, PlansOpening
 from kgnpro_ros.execution.candidates import TWIN, Candidate, backed_off, raised
 from kgnpro_ros.execution.grasped import grasped_points
 from kgnpro_ros.execution.journal import Journal, StageError
@@ -75,6 +75,8 @@ class PickPlanner:
     def plan(self, candidate: Candidate, scene: Scene, place: Place | None) -> PickPlan:
         """Plan a candidate; the grasp's other way round is the second choice."""
         failures = []
+        if isinstance(self._arm, PlansOpening):
+            self._arm.expect_opening(candidate.width)
         for pose in candidate.poses:
             for _ in range(self._config.plan_tries):
                 try:
@@ -83,8 +85,8 @@ class PickPlanner:
                     if error.fatal:
                         raise
                     failures.append(error)
-                if failures[-1].stage is Stage.PLAN_PREGRASP:
-                    break  # only what comes after it hangs on the posture that another try changes
+                if not _hangs_on_posture(failures[-1]):
+                    break
         raise failures[-1]
 
     def plan_place(self, place: Place, start: FloatArray | None = None) -> PlacePlan:
@@ -141,3 +143,12 @@ class PickPlanner:
             leave = arm.plan_straight(self.tool(away), lower.end, contact=True)
             note(f"{move.duration + lower.duration + leave.duration:.1f} s")
         return PlacePlan(move, lower, leave)
+
+
+def _hangs_on_posture(failure: StageError) -> bool:
+    """Whether another try, which may end in another posture, may fare better.
+
+    The search for the pre-grasp has looked at several postures itself; where the hand touches
+    something, it does so in all of them.
+    """
+    return failure.stage is not Stage.PLAN_PREGRASP and failure.cause is not ArmFailure.IN_COLLISION
