@@ -34,7 +34,8 @@ from kgnpro_ros.ros.spinning import run_node
 NODE_NAME = "grasp_executor"
 #: Threads: the goal, its feedback and answers, TF, joint states, the camera, cancelling.
 THREADS = 8
-WATCH_PERIOD = 0.5
+#: What was there may be silent for this long before it is missed [s].
+WATCH_PERIOD, STALL_TIME = 0.5, 3.0
 #: A cancelled goal is marked as such by the client library a moment after we hear of it [s].
 CANCEL_GRACE = 2.0
 #: Before ROS goes down a stop gets this time to reach the controllers [s].
@@ -63,7 +64,7 @@ class GraspExecutorNode(Node):
         self._robot: Robot | None = None
         self._lock = threading.Lock()
         self._active: Cancellation | None = None
-        self._ready = False
+        self._ready, self._complete_at = False, 0.0
         self._server = ActionServer(
             self, Pick, "pick", self._execute, callback_group=ReentrantCallbackGroup(),
             goal_callback=self._on_goal, cancel_callback=self._on_cancel,
@@ -93,11 +94,13 @@ class GraspExecutorNode(Node):
         return float(self.get_clock().now().nanoseconds) * 1e-9
 
     def _on_watch(self) -> None:
-        missing = self.missing()
-        if missing:
+        missing, now = self.missing(), time.monotonic()
+        if not missing:
+            self._complete_at = now
+        if missing and now - self._complete_at > STALL_TIME:
             self._ready = False
             self._problems.report(f"waiting for {', '.join(missing)}", error=False)
-        elif not self._ready:
+        elif not missing and not self._ready:
             self._ready = True
             action, base = self.resolve_service_name("pick"), self._get_robot().arm.base_frame
             self.get_logger().info(f"ready: send goals to {action}; plans are made in {base}")
@@ -106,10 +109,11 @@ class GraspExecutorNode(Node):
         """What goals act with; made at the first need, and only once there is an arm."""
         arm = self._connection.arm
         assert arm is not None
-        if self._robot is None:
-            sequence = PickSequence(arm, self._gripper, self._config.pick, clock=self._seconds)
-            self._robot = Robot(arm, sequence, self._scenes, self._config)
-        return self._robot
+        with self._lock:
+            if self._robot is None:
+                sequence = PickSequence(arm, self._gripper, self._config.pick, clock=self._seconds)
+                self._robot = Robot(arm, sequence, self._scenes, self._config)
+            return self._robot
 
     def _on_goal(self, goal: Pick.Goal) -> GoalResponse:
         with self._lock:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from builtin_interfaces.msg import Time as TimeMsg
@@ -26,6 +27,7 @@ from kgnpro_ros.ros.sim_loop import Periodic, SimLoop
 from kgnpro_ros.ros.sim_robot import ClockPublisher, RobotPublisher
 from kgnpro_ros.simulation import panda
 from kgnpro_ros.simulation.camera import wrist_camera_pose
+from kgnpro_ros.simulation.world import PickWorld
 from kgnpro_ros.types import FloatArray
 
 CLOCK_RATE = 100.0
@@ -34,6 +36,36 @@ WATCH_RATE = 20.0
 OVERVIEW = Camera(300.0, 300.0, 159.5, 119.5, 320, 240)
 OVERVIEW_PLACE, OVERVIEW_TARGET = np.array([0.75, 0.95, 0.75]), np.array([-0.25, 0.1, 0.12])
 OVERVIEW_TOPIC = "~/overview"
+#: What changes by less than this has not moved [rad, m].
+STILL = 2e-4
+
+T = TypeVar("T")
+
+
+class StillView(Generic[T]):
+    """A picture that is taken again only when something has moved: rendering is what costs.
+
+    Args:
+        world: What is in the picture.
+        render: Takes it.
+    """
+
+    def __init__(self, world: PickWorld, render: Callable[[], T]) -> None:
+        self._world = world
+        self._render = render
+        self._last: tuple[FloatArray, T] | None = None
+
+    def picture(self) -> T:
+        """The picture of the world now."""
+        world = self._world
+        state = np.concatenate(
+            [world.joint_positions(), [world.finger_width()], world.object_poses().ravel()]
+        )
+        last = self._last
+        moved = last is None or last[0].shape != state.shape
+        if moved or last is None or np.abs(state - last[0]).max() > STILL:
+            self._last = last = state, self._render()
+        return last[1]
 
 
 class SimulatedArm:
@@ -112,11 +144,12 @@ class SimulatedArm:
         self._peak = np.zeros(len(world.objects))
         robot = RobotPublisher(self._node, world, config.base_frame)
         camera = self._make_camera()
-        world.render()  # what cannot be rendered is said at the start
+        view = StillView(world, world.render)
+        view.picture()  # what cannot be rendered is said at the start
 
         def show(_: float) -> None:
             stamp = self._stamp()
-            image = world.render()
+            image = view.picture()
             camera.publish(image.color, image.depth, image.camera, stamp)
 
         periodics = [
@@ -144,12 +177,12 @@ class SimulatedArm:
 
     def _make_overview(self) -> Any:
         publisher = self._node.create_publisher(Image, OVERVIEW_TOPIC, QoSProfile(depth=2))
-        pose = look_at(OVERVIEW_PLACE, OVERVIEW_TARGET, 0.0, 0.0)
+        pose, world = look_at(OVERVIEW_PLACE, OVERVIEW_TARGET, 0.0, 0.0), self._loop.world
+        view = StillView(world, lambda: world.render_frame(OVERVIEW, pose))
 
         def show(_: float) -> None:
-            frame = self._loop.world.render_frame(OVERVIEW, pose)
             header = Header(stamp=self._stamp(), frame_id="overview")
-            publisher.publish(image_to_message(frame.color, "rgb8", header))
+            publisher.publish(image_to_message(view.picture().color, "rgb8", header))
 
         return show
 

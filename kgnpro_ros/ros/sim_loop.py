@@ -19,6 +19,8 @@ from kgnpro_ros.simulation.world import PickWorld
 
 T = TypeVar("T")
 
+#: Time at which the simulation starts [s]: in ROS, time 0 stands for no time.
+START_TIME = 1.0
 #: A simulation that is this far behind [s] is slow, and does not try to catch up.
 MAX_DEBT = 0.2
 #: Longest sleep [s]: what is asked for from outside waits no longer.
@@ -75,7 +77,7 @@ class SimLoop:
         self._config = config
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._offset = 0.0
+        self._offset = START_TIME
         self.controlled: ControlledWorld
         self.failure = ""
         built: Future[None] = Future()
