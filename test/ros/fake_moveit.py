@@ -74,7 +74,8 @@ def solve(joints, goal, tip="panda_hand", steps=150):
     """Inverse kinematics by damped least squares from the joints; None without a solution."""
     q, best, since = np.array(joints, float), np.inf, 0
     for _ in range(steps):
-        pose = link_poses(q)[tip]
+        poses = link_poses(q)
+        pose = poses[tip]
         error = _twist(pose, goal)
         size = np.abs(error).max()
         if size < 1e-6:
@@ -83,7 +84,9 @@ def solve(joints, goal, tip="panda_hand", steps=150):
         best = min(best, size)
         if since > 8:
             return None
-        J = np.stack([_twist(pose, link_poses(q + 1e-6 * e)[tip]) for e in np.eye(7)], 1) / 1e-6
+        frames = np.stack([poses[f"panda_link{k}"] for k in range(1, 8)])
+        axes = frames[:, :3, 2]
+        J = np.concatenate([np.cross(axes, pose[:3, 3] - frames[:, :3, 3]), axes], axis=1).T
         step = J.T @ np.linalg.solve(J @ J.T + 1e-4 * np.eye(6), error)
         q = np.clip(q + np.clip(step, -0.3, 0.3), LOWER, UPPER)
     return None

@@ -12,16 +12,26 @@ import fake_moveit
 import numpy as np
 import pytest
 import yaml
+from control_msgs.action import FollowJointTrajectory
 from fake_moveit import READY, ROBOT, T_WORLD_BASE, link_poses
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from ros_graph import wait_until
+from ros_robot import ScriptedRobot
 from scipy.spatial.transform import Rotation
 
-from kgnpro_ros.config import MotionConfig
+from kgnpro_ros.config import MotionConfig, PickConfig
 from kgnpro_ros.config.moveit import MoveItConfig
 from kgnpro_ros.exceptions import ConfigError, PlanningError
 from kgnpro_ros.execution.arm import ArmError, ArmFailure, Motion, Obstacles
+from kgnpro_ros.execution.cancellation import Cancellation
+from kgnpro_ros.execution.pick import PickSequence
+from kgnpro_ros.execution.report import Place, Scene, Stage
 from kgnpro_ros.geometry import load_gripper
 from kgnpro_ros.ros import moveit_session
 from kgnpro_ros.ros.moveit_arm import CLOUD, HELD, TABLE, MoveItArm
+from kgnpro_ros.ros.moveit_motion import cancel_all
+from kgnpro_ros.types import GraspBatch
 
 ROOT = Path(__file__).parents[2]
 GRIPPER = load_gripper("franka_hand")
@@ -696,3 +706,121 @@ def test_only_one_module_imports_moveit():
         if path.name != "moveit_session.py":
             assert "from moveit" not in text.replace("from moveit_configs_utils", "")
             assert "import moveit" not in text.replace("import moveit_configs_utils", "")
+
+
+# --- a whole pick -------------------------------------------------------------------------------
+
+
+def grasps():
+    """One grasp of the block from above, and one that is out of reach but has a better score."""
+    poses = np.stack([down(x=1.3, z=0.035), down(z=0.035)]) @ GRIPPER.T_tool_grasp
+    scores = np.array([0.9, 0.8])
+    return GraspBatch(
+        poses, "panda_link0", np.full(2, 0.06), scores, scores, np.full(2, 0.5),
+        np.tile(1e-6 * np.eye(6), (2, 1, 1)), np.zeros((2, 4, 2)), np.zeros(2, np.int64), {},
+    )  # fmt: skip
+
+
+def scene():
+    neighbour = block(x=SPOT[0] + 0.13, y=SPOT[1])
+    return Scene(grasps(), Obstacles(np.concatenate([block(), neighbour]), 0.0))
+
+
+@pytest.fixture
+def pick(install):
+    controllers = fake_moveit.Controllers()
+    controllers.thickness = 0.04
+    arm = make_arm(controllers=controllers)
+    sequence = PickSequence(arm, GRIPPER, PickConfig(hold_time=0.01))
+    sequence.arm, sequence.controllers = arm, controllers
+    return sequence
+
+
+def test_a_pick_lifts_and_places(pick):
+    heights = []
+    wait = pick.arm.execute
+
+    def execute(motion):
+        wait(motion)
+        heights.append(round(tool_now()[2, 3] - 0.1034, 2))
+
+    pick.arm.execute = execute
+    place = Place(down(x=0.4, y=-0.3, z=0.04) @ GRIPPER.T_tool_grasp, "panda_link0")
+    report = pick.run(scene(), place=place)
+    assert report.success, report.message
+    assert (report.picked, report.attempts) == (1, 1)
+    assert report.rejected == {"unreachable_grasp": 1}
+    # Pre-grasp, grasp, lift; above the place, down, away.
+    np.testing.assert_allclose(heights, [0.135, 0.035, 0.135, 0.14, 0.04, 0.14], atol=0.006)
+    assert not world(pick.arm).attached
+    assert pick.controllers.widths[-1] > 0.05
+
+
+def test_a_dry_run_moves_nothing(pick):
+    report = pick.run(scene(), dry_run=True)
+    assert report.success, report.message
+    assert not ROBOT.executed
+    assert not pick.controllers.widths
+
+
+def test_a_pick_of_nothing_goes_back(pick):
+    pick.controllers.thickness = 0.0
+    report = pick.run(scene())
+    assert not report.success
+    assert "closed_on_nothing" in [stage.cause for stage in report.stages]
+    assert tool_now()[2, 3] - 0.1034 == pytest.approx(0.135, abs=0.006)
+    assert not world(pick.arm).attached
+
+
+def test_an_aborted_approach_ends_in_a_report(pick):
+    seen = []
+
+    def feedback(item):
+        seen.append(item.stage)
+        ROBOT.execution = "abort" if item.stage is Stage.APPROACH else "ok"
+
+    report = pick.run(scene(), feedback=feedback)
+    assert not report.success
+    assert any(s.stage is Stage.APPROACH and s.cause == "aborted" for s in report.stages)
+    assert Stage.RETREAT in seen
+    assert pick.run(scene()).success
+
+
+def test_a_cancelled_pick_stands_still(pick):
+    cancellation = Cancellation()
+
+    def feedback(item):
+        if item.stage is Stage.MOVE_PREGRASP:
+            ROBOT.execution = "hang"
+            threading.Timer(0.1, cancellation.request).start()
+
+    begin = time.monotonic()
+    report = pick.run(scene(), feedback=feedback, cancellation=cancellation)
+    assert time.monotonic() - begin < 60
+    assert not report.success
+    assert not ROBOT.moving.is_set()
+    ROBOT.execution = "ok"
+    assert pick.run(scene()).success
+
+
+# --- over DDS -----------------------------------------------------------------------------------
+
+
+def test_all_goals_of_a_controller_can_be_cancelled(spin):
+    """Whoever sent them: MoveIt's own goals end too when its process is in trouble."""
+    robot = spin(ScriptedRobot("halted"))
+    node = spin(Node("halting", use_global_arguments=False))
+    robot.arm = "hang"
+    action = "halted/arm/follow_joint_trajectory"
+    halt = cancel_all(node, action)
+    halt()  # nothing to cancel, perhaps nobody there yet
+    client = ActionClient(node, FollowJointTrajectory, action)
+    assert client.wait_for_server(60)
+    client.send_goal_async(FollowJointTrajectory.Goal())
+    assert robot.started.wait(60)
+
+    def cancelled():
+        halt()
+        return robot.cancelled.wait(0.2)
+
+    assert wait_until(cancelled)
