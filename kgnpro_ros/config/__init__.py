@@ -29,6 +29,7 @@ from kgnpro_ros.config.pose import PoseLossConfig, PosteriorConfig
 from kgnpro_ros.config.scenes import SceneConfig
 from kgnpro_ros.config.simulation import SimControllerConfig, WorldConfig
 from kgnpro_ros.config.training import AugmentConfig, LabelConfig, LossConfig, TrainConfig
+from kgnpro_ros.config.trials import TrialConfig
 
 __all__ = [
     "HEADS",
@@ -60,6 +61,7 @@ __all__ = [
     "StageConfig",
     "TableConfig",
     "TrainConfig",
+    "TrialConfig",
     "WorldConfig",
     "config_from_dict",
     "dump_config",
