@@ -195,6 +195,24 @@ def demo(
 
 
 @app.command()
+def trials(
+    out: Annotated[Path, typer.Option(help="Folder of results; goes on where a run stopped.")],
+    model: Annotated[str | None, typer.Option(help="Model name or file.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML over the settings.")] = None,
+    quick: Annotated[bool, typer.Option(help="A few trials of each row only.")] = False,
+    only: Annotated[str, typer.Option(help="Names of trials, as a shell pattern.")] = "*",
+    pictures: Annotated[bool, typer.Option(help="A picture of every failed attempt.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Run the paper's physical experiment in physics: single objects, and scenes to clear."""
+    from kgnpro_ros.simulation.trial_command import trials_on_console
+
+    trials_on_console(
+        out, model, config, console, quick=quick, only=only, pictures=pictures, workers=workers
+    )
+
+
+@app.command()
 def info() -> None:
     """Print versions, devices and the models that are found."""
     import torch
