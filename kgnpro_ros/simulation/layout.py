@@ -49,6 +49,19 @@ class PlacedObject:
         return self.item.kind if isinstance(self.item, Shape) else self.item.name
 
 
+def extreme_points(item: Shape | MeshObject) -> tuple[FloatArray, float]:
+    """Points whose convex hull, grown by a radius, is that of the object.
+
+    Returns:
+        Points in the object's frame [m], shape (P, 3), and the radius [m].
+    """
+    if isinstance(item, MeshObject):
+        return item.vertices, 0.0
+    if item.kind == "sphere":
+        return np.zeros((1, 3)), item.outer_radius
+    return item.convex_pieces(32).reshape(-1, 3), 0.0
+
+
 def draw_scene(rng: np.random.Generator, config: WorldConfig) -> list[PlacedObject]:
     """Draw objects and places; what finds no free place is left out.
 

@@ -41,7 +41,7 @@ from kgnpro_ros.simulation.contacts import (
     find_contacts,
     geom_labels,
 )
-from kgnpro_ros.simulation.layout import PlacedObject, draw_scene
+from kgnpro_ros.simulation.layout import PlacedObject, draw_scene, extreme_points
 from kgnpro_ros.simulation.model import build_world
 from kgnpro_ros.types import RGBDImage
 
@@ -285,8 +285,23 @@ class PickWorld:
         return [k for k in range(len(self.objects)) if k not in self._removed]
 
     def lifted_heights(self) -> FloatArray:
-        """How far each centre of mass has risen since the reset [m], shape (N,)."""
-        return self._heights() - self._start_heights
+        """How far each centre of mass has risen since the reset [m], shape (N,).
+
+        NaN for removed objects. An object that tips in the hand rises less than the hand.
+        """
+        heights = self._heights() - self._start_heights
+        heights[list(self._removed)] = np.nan
+        return heights
+
+    def clearances(self) -> FloatArray:
+        """How far the lowest point of each object is above the table [m], shape (N,)."""
+        result = np.full(len(self.objects), np.nan)
+        poses = self.object_poses()
+        for index in self.present():
+            points, radius = extreme_points(self.objects[index].item)
+            heights = points @ poses[index, 2, :3] + poses[index, 2, 3]
+            result[index] = heights.min() - radius
+        return result
 
     def remove_object(self, index: int) -> None:
         """Take an object out of the world until the next reset."""
@@ -304,7 +319,7 @@ class PickWorld:
         mujoco.mj_forward(self._model, self._data)
 
     def contacts(self) -> tuple[Contact, ...]:
-        """Who touches whom now, with forces."""
+        """Who touches whom now, with forces; things that have long been at rest are not listed."""
         return find_contacts(self._model, self._data, self._labels)
 
     def held(self) -> list[int]:
