@@ -29,7 +29,7 @@ from kgnpro_ros.execution.lines import bend_of, line, pose_error
 from kgnpro_ros.geometry.gripper import Gripper
 from kgnpro_ros.geometry.se3 import invert, transform_points
 from kgnpro_ros.ros.moveit_motion import MoveItMotion
-from kgnpro_ros.ros.moveit_parameters import load_parameters
+from kgnpro_ros.ros.moveit_parameters import has_fixed_base, load_parameters
 from kgnpro_ros.ros.moveit_session import FAILURES, WORTH_ANOTHER_TRY, MoveItSession, Plan
 from kgnpro_ros.types import FloatArray, check_transform
 
@@ -65,7 +65,7 @@ class MoveItArm:
         controllers: Measures the joints, in the order of the group, and moves the gripper.
         use_sim_time: MoveIt takes the time from /clock.
         find_transform: ``T_target_source`` from TF by the names of two frames, to check once that
-            MoveIt has the robot where TF has it; left out when None.
+            MoveIt has the robot where TF has it, if it is to follow TF; left out when None.
         halt: A second way to stop, past MoveIt, called first: ``moveit_motion.cancel_all``.
 
     Raises:
@@ -96,7 +96,8 @@ class MoveItArm:
         self._session = MoveItSession(config, parameters, gripper.tool_link)
         self._T_planning_base = self._session.frame_pose(config.base_frame)
         self._runner = MoveItMotion(self._session, halt)
-        self._find_transform = find_transform
+        # A fixed virtual joint makes a world of MoveIt's own, which need not be that of TF.
+        self._find_transform = None if has_fixed_base(parameters) else find_transform
         self._verified = False
 
     def _verify(self, measured: FloatArray) -> None:
@@ -147,6 +148,7 @@ class MoveItArm:
 
     def set_obstacles(self, obstacles: Obstacles) -> None:
         """Replace what plans must avoid; points on the hand itself are left out."""
+        self._T_planning_base = self._session.frame_pose(self._config.base_frame)
         self._points = self._without_hand(np.asarray(obstacles.points, np.float64))
         self._put(CLOUD, boxes_of(self._points, self._motion.point_spacing))
         if obstacles.table_height is None:

@@ -45,6 +45,14 @@ def moveit_parameters(**changes):
     return data | changes
 
 
+FLOATING = moveit_parameters(
+    robot_description_semantic='<robot><virtual_joint name="v" type="floating"/></robot>'
+)
+FIXED = moveit_parameters(
+    robot_description_semantic='<robot><virtual_joint name="v" type="fixed"/></robot>'
+)
+
+
 @pytest.fixture
 def install(monkeypatch):
     """Puts the fake where moveit_py would be."""
@@ -226,7 +234,7 @@ def test_joints_that_are_not_those_of_the_controllers_are_noticed(install):
 
 
 def test_a_base_that_tf_has_elsewhere_is_noticed(install):
-    arm = make_arm(find_transform=lambda target, source: np.eye(4))
+    arm = make_arm(FLOATING, find_transform=lambda target, source: np.eye(4))
     with failing(ArmFailure.CONNECTION, "virtual joint"):
         arm.joints()
     found = []
@@ -236,10 +244,21 @@ def test_a_base_that_tf_has_elsewhere_is_noticed(install):
         return T_WORLD_BASE
 
     install()
-    arm = make_arm(find_transform=find)
+    arm = make_arm(FLOATING, find_transform=find)
     arm.joints()
     np.testing.assert_allclose(arm.joints(), READY)
     assert found == [("world", "panda_link0")]
+
+
+def test_a_world_of_moveits_own_need_not_be_that_of_tf(install):
+    arm = make_arm(FIXED, find_transform=lambda target, source: np.eye(4))
+    arm.execute(arm.plan_free(down()))
+    np.testing.assert_allclose(tool_now(), down(), atol=1e-3)
+
+
+def test_a_semantic_description_that_is_none_is_refused(install):
+    with pytest.raises(ConfigError, match="no SRDF"):
+        make_arm(moveit_parameters(robot_description_semantic="robot"))
 
 
 # --- planning -----------------------------------------------------------------------------------
