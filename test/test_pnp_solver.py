@@ -10,7 +10,7 @@ from kgnpro_ros.config import PnPConfig
 from kgnpro_ros.exceptions import ShapeError
 from kgnpro_ros.geometry import so3
 from kgnpro_ros.pnp.residual import make_problem, robust_cost
-from kgnpro_ros.pnp.solver import solve_pnp
+from kgnpro_ros.pnp.solver import _solve, solve_pnp
 from kgnpro_ros.types import GraspStatus
 
 #: Approach along the optical axis, fingers in a horizontal plane through the camera.
@@ -287,3 +287,31 @@ def test_thread_count_is_restored():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_numpy_and_torch_run_the_same_formulas(precision):
+    rotation, translation = random_poses(200, seed=11)
+    keypoints = noisy_keypoints(rotation, translation, 2.0).to(precision)
+    keypoints[7] = torch.nan
+    keypoints[8] = 100.0
+    weights = torch.full_like(keypoints, 0.4)
+    depth = translation[:, 2].clone().to(precision)
+    depth[::3] = torch.nan
+    tips = translation[:, 2:].repeat(1, 2).to(precision)
+    measured = (
+        keypoints, weights, CAMERA_MATRIX, POINTS, depth, torch.full_like(depth, 90.0), tips,
+    )  # fmt: skip
+    by_torch = _solve(PnPConfig(), *measured)
+    by_numpy = vars(solve_pnp(*measured[:4], PnPConfig(), *measured[4:]))
+    assert by_torch.keys() == by_numpy.keys()
+    assert (by_torch["status"] == by_numpy["status"]).all()
+    # A rounding error may let the steps end one earlier, within the tolerance of the cost.
+    close = torch.isclose(by_torch["cost"], by_numpy["cost"], rtol=1e-3, equal_nan=True)
+    assert close.float().mean() > (0.98 if precision == torch.float32 else 0.999)
+    for name, values in by_torch.items():
+        assert values.dtype == by_numpy[name].dtype
+        limit = 2e-3 * values[close].nan_to_num().abs().max()
+        torch.testing.assert_close(
+            values[close], by_numpy[name][close], rtol=2e-2, atol=float(limit), equal_nan=True
+        )

@@ -89,7 +89,7 @@ def orthonormalize(rotation: Tensor) -> Tensor:
 
     One Newton step of the polar decomposition: an error of 1e-4 becomes one of 1e-8.
     """
-    return 1.5 * rotation - 0.5 * (rotation @ (rotation.mT @ rotation))
+    return 1.5 * rotation - 0.5 * (rotation @ (rotation.swapaxes(-1, -2) @ rotation))
 
 
 def from_grasp_axes(axes: Tensor) -> Tensor:

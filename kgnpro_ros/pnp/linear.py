@@ -1,14 +1,51 @@
 # Copyright 2026 The kgnpro_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Small dense linear algebra over large batches."""
+"""Small dense linear algebra over large batches, on torch tensors and NumPy arrays alike.
+
+The solver's formulas are written once, in the functions that both libraries have under the same
+name; :func:`namespace` gives the library of an array. Tensors carry gradients and may lie on a GPU.
+On a CPU without gradients NumPy is chosen: its operations on a hundred grasps start in a quarter of
+the time, and starting them is what a pose of four points costs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
-from torch import Tensor
+
+#: A torch Tensor or a NumPy array; all arrays of one call are of the same kind.
+Array: TypeAlias = Any
+
+
+def namespace(array: Array) -> Any:
+    """The library that an array belongs to: ``numpy`` or ``torch``."""
+    return np if isinstance(array, np.ndarray) else torch
+
+
+def cast(array: Array, like: Array) -> Array:
+    """The array in the precision (and on the device) of another."""
+    if isinstance(array, np.ndarray):
+        return array.astype(like.dtype, copy=False)
+    return array.to(like)
+
+
+def stack(arrays: list[Array]) -> Array:
+    """Arrays of one shape along a new first axis."""
+    return np.array(arrays) if isinstance(arrays[0], np.ndarray) else torch.stack(arrays)
+
+
+def at_least(array: Array, low: float) -> Array:
+    """The larger of each element and a number."""
+    return np.maximum(array, low) if isinstance(array, np.ndarray) else array.clamp(min=low)
+
+
+def contiguous(array: Array) -> Array:
+    """The same values, written in order."""
+    return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array.contiguous()
 
 
 @contextmanager
@@ -26,28 +63,66 @@ def single_threaded() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def multiply(left: Tensor, right: Tensor, addend: Tensor | None = None) -> Tensor:
+def multiply(left: Array, right: Array) -> Array:
     """Matrix product with the batch last: (..., n, k, B) x (..., k, m, B) -> (..., n, m, B).
 
     Args:
         left: First factor.
         right: Second factor; k is looped over, so it should be small.
-        addend: Added to the product; broadcasts to its shape.
     """
-    columns, rows = torch.split(left, 1, dim=-2), torch.split(right, 1, dim=-3)
-    start = 0
-    if addend is None:
-        addend, start = columns[0] * rows[0], 1
-    for column, row in zip(columns[start:], rows[start:], strict=True):
-        addend = torch.addcmul(addend, column, row)
-    return addend
+    product = left[..., :1, :] * right[..., :1, :, :]
+    for k in range(1, right.shape[-3]):
+        column, row = left[..., k : k + 1, :], right[..., k : k + 1, :, :]
+        if isinstance(product, np.ndarray):
+            product += column * row
+        else:
+            product = torch.addcmul(product, column, row)
+    return product
 
 
-def batch_last(matrix: Tensor) -> Tensor:
+def sum_of_outer_products(left: Array, right: Array) -> Array:
+    """(..., n, k, B) and (..., m, k, B) -> (..., n, m, B), summed over k."""
+    if isinstance(left, np.ndarray):
+        return np.einsum("...ikb,...jkb->...ijb", left, right)
+    return (left[..., :, None, :, :] * right[..., None, :, :, :]).sum(-2)
+
+
+def cross(left: Array, right: Array, axis: int) -> Array:
+    """Cross product along an axis of length 3, whose number counts from the end."""
+    if not isinstance(left, np.ndarray):
+        return torch.linalg.cross(left, right, dim=axis)
+    rest: tuple[Any, ...] = (slice(None),) * (-axis - 1)
+    a, b, c = (left[(..., i, *rest)] for i in range(3))
+    x, y, z = (right[(..., i, *rest)] for i in range(3))
+    return np.moveaxis(np.array([b * z - c * y, c * x - a * z, a * y - b * x]), 0, axis)
+
+
+def solve_definite(system: Array) -> Array:
+    """Solve symmetric positive definite systems; not finite where a matrix is singular.
+
+    Args:
+        system: Matrices with their right-hand sides beside them, shape (..., B, n, n + m).
+
+    Returns:
+        Shape (..., B, n, m).
+    """
+    n = system.shape[-2]
+    if not isinstance(system, np.ndarray):
+        return torch.linalg.solve_ex(system[..., :n], system[..., n:])[0]
+    work = np.array(np.moveaxis(system, (-2, -1), (0, 1)), order="C")
+    # Gauss-Jordan on all systems at once; definite matrices need no exchange of rows.
+    for k in range(n):
+        pivot_row = work[k, k + 1 :] / work[k, k]
+        work[:, k + 1 :] -= work[:, k, None] * pivot_row
+        work[k, k + 1 :] = pivot_row
+    return np.moveaxis(work[:, n:], (0, 1), (-2, -1))
+
+
+def batch_last(matrix: Array) -> Array:
     """Matrices (..., B, n, m) seen as (..., n, m, B)."""
-    return matrix.movedim(-3, -1)
+    return matrix.swapaxes(-3, -2).swapaxes(-2, -1)
 
 
-def batch_first(matrix: Tensor) -> Tensor:
+def batch_first(matrix: Array) -> Array:
     """Matrices (..., n, m, B) seen as (..., B, n, m)."""
-    return matrix.movedim(-1, -3)
+    return matrix.swapaxes(-1, -2).swapaxes(-2, -3)

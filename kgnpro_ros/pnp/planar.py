@@ -13,11 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from kgnpro_ros.exceptions import ShapeError
-from kgnpro_ros.pnp.linear import batch_first, multiply
+from kgnpro_ros.pnp.linear import Array, at_least, batch_first, cross, multiply, namespace, stack
 from kgnpro_ros.pnp.residual import PnPProblem
 
 #: Largest distance of the fourth object point from the plane of the others, relative to its size.
@@ -39,9 +36,9 @@ class PlanarSeeds:
             shape (B,); the poses of such elements mean nothing.
     """
 
-    rotation: Tensor
-    translation: Tensor
-    degenerate: Tensor
+    rotation: Array
+    translation: Array
+    degenerate: Array
 
 
 def planar_seeds(problem: PnPProblem) -> PlanarSeeds:
@@ -55,24 +52,23 @@ def planar_seeds(problem: PnPProblem) -> PlanarSeeds:
     basis, plane = _plane_coordinates(problem.object_points)
     center, affinity = _local_affinity(problem.image_points, plane)
     align = _ray_alignment(center)
-    inverse = align.transpose(0, 1)
+    inverse = align.swapaxes(0, 1)
     # d(image)/d(camera point) at depth 1, for camera points expressed in the aligned frame.
     ray_map = inverse[:2, :2] - center[:, None] * inverse[2:, :2]
     block, depth = _unit_block(multiply(_inverse_2x2(ray_map), affinity))
     row = _missing_row(block)
-    upper = block.expand(2, *block.shape)
-    columns = torch.cat([upper, torch.stack([row, -row])[:, None]], dim=1)
-    third = torch.linalg.cross(columns[:, :, 0], columns[:, :, 1], dim=1)
-    turned = multiply(inverse, torch.cat([columns, third[:, :, None]], dim=2))
-    rotation = multiply(turned, basis.mT[..., None])
+    xp = namespace(block)
+    upper = xp.broadcast_to(block, (2, *block.shape))
+    columns = xp.concatenate([upper, stack([row, -row])[:, None]], 1)
+    third = cross(columns[:, :, 0], columns[:, :, 1], axis=-2)
+    turned = multiply(inverse, xp.concatenate([columns, third[:, :, None]], 2))
+    rotation = multiply(turned, basis.T[..., None])
     translation = _translation(problem, rotation)
-    degenerate = ~(torch.isfinite(depth) & torch.isfinite(translation).all(1).all(0))
-    return PlanarSeeds(batch_first(rotation).contiguous(), translation.mT.contiguous(), degenerate)
+    degenerate = ~(xp.isfinite(depth) & xp.isfinite(translation).all(1).all(0))
+    return PlanarSeeds(batch_first(rotation), translation.swapaxes(-1, -2), degenerate)
 
 
-def mirrored_pose(
-    rotation: Tensor, translation: Tensor, object_points: Tensor
-) -> tuple[Tensor, Tensor]:
+def mirrored_pose(rotation: Array, translation: Array, object_points: Array) -> tuple[Array, Array]:
     """The other planar solution, to first order: the plane tilted the other way about its ray.
 
     With centroid x0, c = t + R x0, r = c / |c| and plane normal n:
@@ -86,108 +82,132 @@ def mirrored_pose(
     basis, _ = _plane_coordinates(object_points)
     centroid = object_points.mean(0)
     center = translation + (rotation * centroid).sum(-1)
-    ray = center / center.norm(dim=-1, keepdim=True)
+    ray = center / _norm(center)[..., None]
     normal = basis[:, 2]
     flipped = rotation - 2.0 * (rotation * normal).sum(-1)[..., :, None] * normal
-    along = (ray[..., :, None] * flipped).sum(-2, keepdim=True)
+    along = (ray[..., :, None] * flipped).sum(-2)[..., None, :]
     mirrored = flipped - 2.0 * ray[..., :, None] * along
     return mirrored, center - (mirrored * centroid).sum(-1)
 
 
-def _plane_coordinates(object_points: Tensor) -> tuple[Tensor, Tensor]:
+def _plane_coordinates(object_points: Array) -> tuple[Array, Array]:
     """Rotation object-from-plane (3, 3), normal last, and centred in-plane points (2, 4) [m]."""
     if object_points.shape != (4, 3):
         raise ShapeError(
             f"object_points have shape {tuple(object_points.shape)}; planar poses need (4, 3)"
         )
     edges = object_points[1:] - object_points[0]
-    normal = torch.linalg.cross(edges[0], edges[1])
-    lengths, height = edges.norm(dim=-1), (normal * edges[2]).sum().abs()
+    normal = cross(edges[0], edges[1], axis=-1)
+    lengths, height = _norm(edges), abs((normal * edges[2]).sum())
     size = lengths[0] * lengths[1]
-    area = normal.norm()
+    area = _norm(normal)
     if not bool((area > 1e-6 * size) & (height <= COPLANAR_TOLERANCE * size * lengths[2])):
         raise ShapeError("object_points must be four coplanar points, three of them not collinear")
     normal, first = normal / area, edges[0] / lengths[0]
-    basis = torch.stack([first, torch.linalg.cross(normal, first), normal], dim=-1)
+    basis = stack([first, cross(normal, first, axis=-1), normal]).T
     centred = object_points - object_points.mean(0)
-    return basis, (centred[:, :, None] * basis[:, :2]).sum(1).mT
+    return basis, (centred[:, :, None] * basis[:, :2]).sum(1).T
 
 
-def _local_affinity(image_points: Tensor, plane: Tensor) -> tuple[Tensor, Tensor]:
+def _norm(vectors: Array) -> Array:
+    """Euclidean norms over the last axis."""
+    return namespace(vectors).sqrt((vectors**2).sum(-1))
+
+
+def _local_affinity(image_points: Array, plane: Array) -> tuple[Array, Array]:
     """Image of the plane's origin (2, B) and derivative of the map there (2, 2, B).
 
     Taken from the homography: with homogeneous coordinates p_i of the image and m_i of the plane,
     its columns are the first three p_i, scaled so that they add up to the fourth, times the inverse
     of the same matrix of the m_i. The scales are signed areas of triangles (Cramer's rule).
     """
-    mean = image_points.mean(1)
-    centred = image_points - mean[:, None]
-    moments = multiply(centred, plane.mT[..., None])
+    centred, mean = _centred(image_points)
+    xp = namespace(centred)
+    moments = multiply(centred, plane.T[..., None])
     affine = multiply(moments, _inverse_2x2((plane[:, None] * plane).sum(-1)[..., None]))
     areas, plane_areas = _areas(centred), _areas(plane)[:, None]
     depths = areas / plane_areas
-    one = torch.ones_like(centred[:1, :3])
-    columns = torch.cat([centred[:, :3], one]) * depths[:3]
-    reference = torch.cat([plane, torch.ones_like(plane[:1])])[:, :3]
-    homography = multiply(columns, torch.linalg.inv(reference)[..., None])
+    one = xp.ones_like(centred[:1, :3])
+    columns = xp.concatenate([centred[:, :3], one]) * depths[:3]
+    reference = xp.concatenate([plane, xp.ones_like(plane[:1])])[:, :3]
+    homography = multiply(columns, _inverse_3x3(reference)[..., None])
     homography = homography / homography[2:, 2:]
     offset = homography[:2, 2]
     derivative = homography[:2, :2] - offset[:, None] * homography[2:, :2]
     # One sign of all depths: the horizon of the plane must not pass between the points.
     spread = (centred**2).sum((0, 1))
-    regular = (depths * depths[3] > 0).all(0) & (areas.abs().amin(0) > FLAT_TRIANGLE * spread)
-    center = mean + torch.where(regular, offset, torch.zeros_like(offset))
-    return center, torch.where(regular, derivative, affine)
+    regular = (depths * depths[3] > 0).all(0)
+    regular = regular & (xp.amin(abs(areas), 0) > FLAT_TRIANGLE * spread)
+    center = mean + xp.where(regular, offset, xp.zeros_like(offset))
+    return center, xp.where(regular, derivative, affine)
 
 
-def _areas(points: Tensor) -> Tensor:
+def _areas(points: Array) -> Array:
     """Twice the signed areas of (4,2,3), (1,4,3), (1,2,4), (1,2,3): (2, 4, ...) -> (4, ...)."""
     a, b, c = points[:, [3, 0, 0, 0]], points[:, [1, 3, 1, 1]], points[:, [2, 2, 3, 2]]
     u, v = b - a, c - a
-    areas: Tensor = u[0] * v[1] - u[1] * v[0]
+    areas: Array = u[0] * v[1] - u[1] * v[0]
     return areas
 
 
-def _inverse_2x2(matrix: Tensor) -> Tensor:
+def _inverse_2x2(matrix: Array) -> Array:
     """Inverses of (2, 2, B); not finite where singular."""
-    a, b, c, d = matrix.flatten(0, 1).unbind(0)
-    return torch.stack([d, -b, -c, a]).reshape(matrix.shape) / (a * d - b * c)
+    (a, b), (c, d) = matrix
+    return stack([d, -b, -c, a]).reshape(matrix.shape) / (a * d - b * c)
 
 
-def _ray_alignment(center: Tensor) -> Tensor:
+def _inverse_3x3(matrix: Array) -> Array:
+    """Inverse of one 3x3 matrix by the cross products of its columns."""
+    a, b, c = matrix.T
+    rows = stack([cross(b, c, -1), cross(c, a, -1), cross(a, b, -1)])
+    return rows / (rows[0] * a).sum()
+
+
+def _ray_alignment(center: Array) -> Array:
     """Rotations (3, 3, B) that turn the ray (center, 1) onto +z by the shortest way."""
-    u, v = center.unbind(0)
-    z = (1.0 + u * u + v * v).rsqrt()
+    u, v = center
+    xp = namespace(center)
+    z = 1.0 / xp.sqrt(1.0 + u * u + v * v)
     x, y = u * z, v * z
     k = 1.0 / (1.0 + z)
     xy = -k * x * y
-    rows = torch.stack([1 - k * x * x, xy, -x, xy, 1 - k * y * y, -y, x, y, z])
+    rows = stack([1 - k * x * x, xy, -x, xy, 1 - k * y * y, -y, x, y, z])
     return rows.reshape(3, 3, -1)
 
 
-def _unit_block(block: Tensor) -> tuple[Tensor, Tensor]:
+def _unit_block(block: Array) -> tuple[Array, Array]:
     """2x2 blocks (2, 2, B) divided by their largest singular value, and its inverse (B,)."""
     half = 0.5 * (block**2).sum((0, 1))
     determinant = block[0, 0] * block[1, 1] - block[0, 1] * block[1, 0]
-    largest = (half + (half**2 - determinant**2).clamp(min=0.0).sqrt()).sqrt()
+    xp = namespace(block)
+    largest = xp.sqrt(half + xp.sqrt(at_least(half**2 - determinant**2, 0.0)))
     return block / largest, 1.0 / largest
 
 
-def _missing_row(block: Tensor) -> Tensor:
+def _missing_row(block: Array) -> Array:
     """Third row (2, B), up to sign, that makes the columns of 2x2 blocks orthonormal."""
-    a, b = (1.0 - (block**2).sum(0)).clamp(min=0.0).sqrt()
+    xp = namespace(block)
+    a, b = xp.sqrt(at_least(1.0 - (block**2).sum(0), 0.0))
     product = (block[:, 0] * block[:, 1]).sum(0)
-    return torch.stack([a, torch.where(product > 0, -b, b)])
+    return stack([a, xp.where(product > 0, -b, b)])
 
 
-def _translation(problem: PnPProblem, rotation: Tensor) -> Tensor:
+def _translation(problem: PnPProblem, rotation: Array) -> Array:
     """Least-squares translation (2, 3, B) [m] for rotations (2, 3, 3, B).
 
     From x_i + tx = u_i (z_i + tz) and the same in y; tx and ty are eliminated.
     """
-    x, y, z = multiply(rotation, problem.object_points.mT[..., None]).unbind(1)
-    (u, v), (mean_u, mean_v) = problem.image_points, problem.image_points.mean(1)
+    rotated = multiply(rotation, problem.object_points.T[..., None])
+    x, y, z = rotated[:, 0], rotated[:, 1], rotated[:, 2]
+    u, v = problem.image_points
+    (du, dv), (mean_u, mean_v) = _centred(problem.image_points)
     a, b = u * z - x, v * z - y
-    du, dv = u - mean_u, v - mean_v
-    tz = -(du * a + dv * b).sum(1) / (du**2 + dv**2).sum(0)
-    return torch.stack([a.mean(1) + mean_u * tz, b.mean(1) + mean_v * tz, tz], dim=1)
+    tz = -(du * a + dv * b).sum(1) / (du * du + dv * dv).sum(0)
+    tx, ty = 0.25 * a.sum(1) + mean_u * tz, 0.25 * b.sum(1) + mean_v * tz
+    return stack([tx, ty, tz]).swapaxes(0, 1)
+
+
+def _centred(image_points: Array) -> tuple[Array, Array]:
+    """Points (2, 4, B) about their mean, and the mean (2, B)."""
+    mean = 0.25 * image_points.sum(1)
+    return image_points - mean[:, None], mean

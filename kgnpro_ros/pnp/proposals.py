@@ -69,7 +69,8 @@ class Proposal:
         student = torch.log1p((whitened**2).sum(0) / DEGREES)
         angular = (multiply(self.scatter_inverse, quaternion) ** 2).sum(0).log()
         constant = LOG_STUDENT - LOG_ROTATIONS - self.log_determinant
-        return constant - 0.5 * (DEGREES + 3) * student - 2.0 * angular
+        density: Tensor = constant - 0.5 * (DEGREES + 3) * student - 2.0 * angular
+        return density
 
 
 def proposal_from_moments(
@@ -139,4 +140,5 @@ def rotation_vector(tangent: Tensor, center: Tensor, quaternion: Tensor) -> Tens
         Shape (3, S, B) [rad], at most 2 long.
     """
     sign = torch.sign((quaternion * center[:, None]).sum(0))
-    return multiply(tangent.transpose(0, 1), quaternion) * (2.0 * sign)
+    turned: Tensor = multiply(tangent.transpose(0, 1), quaternion) * (2.0 * sign)
+    return turned

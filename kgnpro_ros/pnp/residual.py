@@ -8,6 +8,8 @@ residual is in standard deviations. Half the sum of squared residuals, robustifi
 kernel, is the negative log-likelihood p(X | y) of the paper's equation (6) up to a constant.
 
 Derivatives are taken with respect to a left perturbation (t + dt, exp(omega) R), order (dt, omega).
+
+Arrays are torch tensors, or NumPy arrays in the solver: see :mod:`kgnpro_ros.pnp.linear`.
 """
 
 from __future__ import annotations
@@ -16,11 +18,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from kgnpro_ros.config import PnPConfig
 from kgnpro_ros.exceptions import CameraError, ShapeError
-from kgnpro_ros.pnp.linear import batch_first, batch_last, multiply
+from kgnpro_ros.pnp.linear import (
+    Array,
+    at_least,
+    batch_first,
+    batch_last,
+    cast,
+    contiguous,
+    multiply,
+    namespace,
+    sum_of_outer_products,
+)
 
 #: Least Huber threshold [standard deviations]; keeps the kernel defined at zero keypoint spread.
 MIN_HUBER_DELTA = 1e-3
@@ -42,15 +53,15 @@ class PnPProblem:
         focal: Focal lengths (fx, fy) [px], shape (2, 1, 1) or (2, 1, B).
     """
 
-    object_points: Tensor
-    image_points: Tensor
-    weights: Tensor
-    huber_delta: Tensor
-    depth: Tensor | None
-    depth_weight: Tensor | None
+    object_points: Array
+    image_points: Array
+    weights: Array
+    huber_delta: Array
+    depth: Array | None
+    depth_weight: Array | None
     depth_delta: float
     min_depth: float
-    focal: Tensor
+    focal: Array
 
 
 @dataclass(frozen=True)
@@ -63,9 +74,9 @@ class View:
         in_front: Whether all keypoints are at least min_depth in front, bool, shape (..., B).
     """
 
-    image: Tensor
-    depth: Tensor
-    in_front: Tensor
+    image: Array
+    depth: Array
+    in_front: Array
 
 
 @dataclass(frozen=True)
@@ -78,28 +89,28 @@ class Linearization:
             column, shape (..., B, 6, 7).
     """
 
-    cost: Tensor
-    system: Tensor
+    cost: Array
+    system: Array
 
     @property
-    def hessian(self) -> Tensor:
+    def hessian(self) -> Array:
         """Shape (..., B, 6, 6)."""
         return self.system[..., :6]
 
     @property
-    def gradient(self) -> Tensor:
+    def gradient(self) -> Array:
         """Shape (..., B, 6)."""
         return self.system[..., 6]
 
 
 def make_problem(
-    keypoints: Tensor,
-    weights: Tensor,
-    camera_matrix: Tensor,
-    object_points: Tensor,
+    keypoints: Array,
+    weights: Array,
+    camera_matrix: Array,
+    object_points: Array,
     config: PnPConfig,
-    center_depth: Tensor | None = None,
-    depth_weight: Tensor | None = None,
+    center_depth: Array | None = None,
+    depth_weight: Array | None = None,
 ) -> PnPProblem:
     """Check the measurements and bring them to the plane z = 1.
 
@@ -119,22 +130,27 @@ def make_problem(
         ShapeError: If a shape does not fit.
         CameraError: If the intrinsics have skew or no positive focal lengths.
     """
-    dtype = torch.float64 if keypoints.dtype == torch.float64 else torch.float32
-    keypoints, weights = keypoints.to(dtype), weights.to(dtype)
-    camera_matrix = camera_matrix.to(keypoints)
-    object_points = object_points.to(keypoints)
+    xp = namespace(keypoints)
+    if keypoints.dtype != xp.float64:
+        keypoints = cast(keypoints, xp.zeros((), dtype=xp.float32))
+    weights, camera_matrix, object_points = (
+        cast(values, keypoints) for values in (weights, camera_matrix, object_points)
+    )
     _check_shapes(keypoints, weights, camera_matrix, object_points)
-    diagonal = camera_matrix.diagonal(dim1=-2, dim2=-1)[..., :2]
-    focal, center = (v.reshape(-1, 2).mT[:, None] for v in (diagonal, camera_matrix[..., :2, 2]))
-    delta = config.relative_delta * weights.mean((-1, -2)) * _spread(keypoints.detach())
+    diagonal = camera_matrix[..., [0, 1], [0, 1]]
+    focal, center = (
+        v.reshape(-1, 2).swapaxes(0, 1)[:, None] for v in (diagonal, camera_matrix[..., :2, 2])
+    )
+    constants = keypoints.detach() if isinstance(keypoints, torch.Tensor) else keypoints
+    delta = config.relative_delta * weights.mean((-1, -2)) * _spread(constants)
     depth = weight = None
     if config.use_depth and center_depth is not None:
-        depth, weight = _usable_depth(center_depth.to(dtype), depth_weight, len(keypoints))
+        depth, weight = _usable_depth(cast(center_depth, keypoints), depth_weight, len(keypoints))
     return PnPProblem(
         object_points=object_points,
-        image_points=((keypoints.permute(2, 1, 0) - center) / focal).contiguous(),
-        weights=(weights.permute(2, 1, 0) * focal).contiguous(),
-        huber_delta=delta.clamp(min=MIN_HUBER_DELTA),
+        image_points=contiguous((keypoints.swapaxes(0, 2) - center) / focal),
+        weights=contiguous(weights.swapaxes(0, 2) * focal),
+        huber_delta=at_least(delta, MIN_HUBER_DELTA),
         depth=depth,
         depth_weight=weight,
         depth_delta=config.depth_delta,
@@ -144,8 +160,8 @@ def make_problem(
 
 
 def project(
-    rotation: Tensor, translation: Tensor, object_points: Tensor, camera_matrix: Tensor
-) -> Tensor:
+    rotation: Array, translation: Array, object_points: Array, camera_matrix: Array
+) -> Array:
     """Pixels of object points seen from poses, without any clamp on the depth.
 
     Args:
@@ -157,58 +173,60 @@ def project(
     Returns:
         (u, v) [px], shape (..., N, 2).
     """
-    points = rotation @ object_points.mT + translation[..., None]
+    points = rotation @ object_points.T + translation[..., None]
     homogeneous = camera_matrix @ points
-    return (homogeneous[..., :2, :] / homogeneous[..., 2:, :]).mT
+    return (homogeneous[..., :2, :] / homogeneous[..., 2:, :]).swapaxes(-1, -2)
 
 
-def reprojection_error(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
+def reprojection_error(problem: PnPProblem, rotation: Array, translation: Array) -> Array:
     """Root mean square distance of projected and measured keypoints [px], shape (..., B)."""
-    difference = view(problem, rotation, translation).image - problem.image_points
-    return ((difference * problem.focal) ** 2).sum(-3).mean(-2).sqrt()
+    return error_of_view(problem, view(problem, rotation, translation))
 
 
-def residuals(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
+def error_of_view(problem: PnPProblem, seen: View) -> Array:
+    """Root mean square distance of seen and measured keypoints [px], shape (..., B)."""
+    squared = (((seen.image - problem.image_points) * problem.focal) ** 2).sum(-3).mean(-2)
+    return namespace(squared).sqrt(squared)
+
+
+def residuals(problem: PnPProblem, rotation: Array, translation: Array) -> Array:
     """Weighted residuals before the robust kernel, shape (..., B, 2 N) or (..., B, 2 N + 1).
 
     Order: all x, all y, then the depth residual where the problem has depths.
     """
     difference = view(problem, rotation, translation).image - problem.image_points
-    rows = (difference * problem.weights).flatten(-3, -2)
+    rows = _stack_axes(difference * problem.weights)
     depth = _depth_residual(problem, translation[..., 2])
     if depth is not None:
-        rows = torch.cat([rows, depth[..., None, :]], dim=-2)
-    return rows.mT
+        rows = namespace(rows).concatenate([rows, depth[..., None, :]], -2)
+    return rows.swapaxes(-1, -2)
 
 
-def jacobian(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
+def jacobian(problem: PnPProblem, rotation: Array, translation: Array) -> Array:
     """Derivative of :func:`residuals`, shape (..., B, 2 N [+ 1], 6), order (dt, omega)."""
-    rows = _jacobian_rows(problem, _project(problem, rotation, translation))
+    points = _project(problem, rotation, translation)
+    rows = _jacobian_rows(problem, points, points.image)[..., :6, :, :]
     if problem.depth_weight is not None:
-        last = torch.zeros_like(rows[..., :1, :])
+        xp = namespace(rows)
+        last = xp.zeros_like(rows[..., :1, :])
         last[..., 2, 0, :] = problem.depth_weight
-        rows = torch.cat([rows, last], dim=-2)
-    return batch_first(rows.transpose(-3, -2))
+        rows = xp.concatenate([rows, last], -2)
+    return batch_first(rows.swapaxes(-3, -2))
 
 
-def robust_cost(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
+def robust_cost(problem: PnPProblem, rotation: Array, translation: Array) -> Array:
     """Robust negative log-likelihood of poses, shape (..., B); finite behind the camera."""
     return cost_of_view(problem, view(problem, rotation, translation))
 
 
-def view(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> View:
+def view(problem: PnPProblem, rotation: Array, translation: Array) -> View:
     """What the camera would measure at poses."""
-    placed = multiply(
-        batch_last(rotation), problem.object_points.mT[..., None], translation.mT[..., None, :]
-    )
-    # Only the denominator is limited, so the cost stays finite and grows towards the camera plane.
-    z = placed[..., 2:, :, :]
-    image = placed[..., :2, :, :] / z.clamp(min=problem.min_depth)
-    nearest = z.squeeze(-3).amin(-2)
-    return View(image, translation[..., 2], nearest >= problem.min_depth)
+    points = _project(problem, rotation, translation)
+    nearest = namespace(points.z).amin(points.z, -2)
+    return View(points.image, translation[..., 2], nearest >= problem.min_depth)
 
 
-def cost_of_view(problem: PnPProblem, seen: View) -> Tensor:
+def cost_of_view(problem: PnPProblem, seen: View) -> Array:
     """Robust negative log-likelihood of what is seen, shape (..., B)."""
     squared = (((seen.image - problem.image_points) * problem.weights) ** 2).sum(-3)
     cost = _huber(squared, problem.huber_delta)[0].sum(-2)
@@ -216,107 +234,123 @@ def cost_of_view(problem: PnPProblem, seen: View) -> Tensor:
     return cost if depth is None else cost + _depth_huber(problem, depth)[0]
 
 
-def linearize(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Linearization:
+def linearize(problem: PnPProblem, rotation: Array, translation: Array) -> Linearization:
     """Cost, gradient and Gauss-Newton matrix; differentiable in the measurements."""
     points = _project(problem, rotation, translation)
     residual = (points.image - problem.image_points) * problem.weights
-    values, factor = _huber((residual**2).sum(-3), problem.huber_delta)
+    x, y = residual[..., 0, :, :], residual[..., 1, :, :]
+    values, factor = _huber(x * x + y * y, problem.huber_delta)
     cost = values.sum(-2)
-    rows = _jacobian_rows(problem, points)
-    right = torch.cat([rows, residual.flatten(-3, -2)[..., None, :, :]], dim=-3)
-    left = rows * torch.cat([factor, factor], dim=-2)[..., None, :, :]
-    system = batch_first((left[..., :, None, :, :] * right[..., None, :, :, :]).sum(-2))
+    right = _jacobian_rows(problem, points, residual)
+    xp = namespace(right)
+    left = right[..., :6, :, :] * xp.concatenate([factor, factor], -2)[..., None, :, :]
+    system = batch_first(sum_of_outer_products(left, right))
     depth = _depth_residual(problem, translation[..., 2])
     if depth is not None and problem.depth_weight is not None:
         value, factor = _depth_huber(problem, depth)
         cost = cost + value
-        system[..., 2, 2] += factor * problem.depth_weight**2
-        system[..., 2, 6] += factor * problem.depth_weight * depth
+        slope = factor * problem.depth_weight
+        system[..., 2, 2] += slope * problem.depth_weight
+        system[..., 2, 6] += slope * depth
     return Linearization(cost, system)
-
-
-def is_in_front(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> Tensor:
-    """Whether all object points lie at least ``min_depth`` in front, bool, shape (..., B)."""
-    return view(problem, rotation, translation).in_front
 
 
 class _Projection(NamedTuple):
     """Points at a pose, batch last."""
 
-    rotated: Tensor  # R x [m], (..., 3, N, B)
-    z: Tensor  # depth [m], (..., N, B)
-    limited: Tensor  # depth, at least min_depth [m], (..., 1, N, B)
-    image: Tensor  # on the plane z = 1, (..., 2, N, B)
+    rotated: Array  # R x [m], (..., 3, N, B)
+    z: Array  # depth [m], (..., N, B)
+    limited: Array  # depth, at least min_depth [m], (..., 1, N, B)
+    image: Array  # on the plane z = 1, (..., 2, N, B)
 
 
-def _project(problem: PnPProblem, rotation: Tensor, translation: Tensor) -> _Projection:
-    rotated = multiply(batch_last(rotation), problem.object_points.mT[..., None])
-    placed = rotated + translation.mT[..., None, :]
+def _project(problem: PnPProblem, rotation: Array, translation: Array) -> _Projection:
+    rotated = multiply(batch_last(rotation), problem.object_points.T[..., None])
+    placed = rotated + translation.swapaxes(-1, -2)[..., None, :]
     z = placed[..., 2:, :, :]
     # Only the denominator is limited, so the cost stays finite and grows towards the camera plane.
-    limited = z.clamp(min=problem.min_depth)
-    return _Projection(rotated, z.squeeze(-3), limited, placed[..., :2, :, :] / limited)
+    limited = at_least(z, problem.min_depth)
+    return _Projection(rotated, z[..., 0, :, :], limited, placed[..., :2, :, :] / limited)
 
 
-def _jacobian_rows(problem: PnPProblem, points: _Projection) -> Tensor:
-    """Weighted derivatives, shape (..., 6, 2 N, B)."""
+def _jacobian_rows(problem: PnPProblem, points: _Projection, residual: Array) -> Array:
+    """Weighted derivatives and, as a seventh row, the residuals: shape (..., 7, 2 N, B)."""
     scale = problem.weights / points.limited
     # d(x / z)/dz is -x / z^2 in front and 0 where the denominator is held at min_depth.
     by_z = -scale * points.image * (points.limited == points.z[..., None, :, :])
-    x, y, z = points.rotated.unbind(-3)
-    (sx, sy), (bx, by) = scale.unbind(-3), by_z.unbind(-3)
-    zero = torch.zeros_like(bx)
-    # The last three are the cross product of R x and the first three, from d(R x) = omega x R x.
-    first = torch.stack([sx, zero, bx, y * bx, z * sx - x * bx, -y * sx], dim=-3)
-    second = torch.stack([zero, sy, by, y * by - z * sy, -x * by, x * sy], dim=-3)
-    return torch.cat([first, second], dim=-2)
+    x, y, z = (points.rotated[..., i, :, :] for i in range(3))
+    sx, sy = scale[..., 0, :, :], scale[..., 1, :, :]
+    bx, by = by_z[..., 0, :, :], by_z[..., 1, :, :]
+    *lead, count, batch = sx.shape
+    rows = cast(namespace(sx).zeros((*lead, 7, 2 * count, batch)), sx)
+    first, second = rows[..., :count, :], rows[..., count:, :]
+    # Rows 3 to 5 are the cross product of R x and the first three, from d(R x) = omega x R x.
+    entries = (
+        (first, (sx, None, bx, y * bx, z * sx - x * bx, -y * sx, residual[..., 0, :, :])),
+        (second, (None, sy, by, y * by - z * sy, -x * by, x * sy, residual[..., 1, :, :])),
+    )
+    for part, values in entries:
+        for row, value in enumerate(values):
+            if value is not None:
+                part[..., row, :, :] = value
+    return rows
 
 
-def _huber(squared: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+def _stack_axes(values: Array) -> Array:
+    """Values of both image axes in one: (..., 2, N, B) -> (..., 2 N, B), all x first."""
+    *lead, axes, points, batch = values.shape
+    return values.reshape(*lead, axes * points, batch)
+
+
+def _huber(squared: Array, delta: Array) -> tuple[Array, Array]:
     """Huber's kernel of squared residual norms and its IRLS factor min(1, delta / norm).
 
     Written with the norm held at delta from below: no square root at zero, so no NaN gradient.
     """
+    xp = namespace(squared)
     limit = delta**2
-    norm = torch.maximum(squared, limit).sqrt()
-    value = 0.5 * torch.minimum(squared, limit) + delta * (norm - delta)
+    norm = xp.sqrt(xp.maximum(squared, limit))
+    value = 0.5 * xp.minimum(squared, limit) + delta * (norm - delta)
     return value, delta / norm
 
 
-def _depth_residual(problem: PnPProblem, depth: Tensor) -> Tensor | None:
+def _depth_residual(problem: PnPProblem, depth: Array) -> Array | None:
     if problem.depth is None or problem.depth_weight is None:
         return None
     return (depth - problem.depth) * problem.depth_weight
 
 
-def _depth_huber(problem: PnPProblem, residual: Tensor) -> tuple[Tensor, Tensor]:
-    return _huber(residual**2, residual.new_tensor(problem.depth_delta))
+def _depth_huber(problem: PnPProblem, residual: Array) -> tuple[Array, Array]:
+    squared = residual**2
+    return _huber(squared, namespace(squared).full_like(squared, problem.depth_delta))
 
 
-def _spread(keypoints: Tensor) -> Tensor:
+def _spread(keypoints: Array) -> Array:
     """Square root of the summed variances of both axes [px], shape (B,)."""
-    # Not Tensor.var, which warns when there are no grasps.
-    centered = keypoints - keypoints.mean(dim=-2, keepdim=True)
-    return ((centered**2).sum((-1, -2)) / (keypoints.shape[-2] - 1)).sqrt()
+    # Not Array.var, which warns when there are no grasps.
+    centered = keypoints - keypoints.mean(-2)[..., None, :]
+    variance = (centered**2).sum((-1, -2)) / (keypoints.shape[-2] - 1)
+    return namespace(variance).sqrt(variance)
 
 
-def _usable_depth(depth: Tensor, weight: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+def _usable_depth(depth: Array, weight: Array | None, count: int) -> tuple[Array, Array]:
     """Depth and weight with missing entries (NaN, zero weight) set to 0 in both."""
     if weight is None:
         raise ShapeError("center_depth needs depth_weight, its inverse standard deviation [1/m]")
-    weight = weight.to(depth)
+    weight = cast(weight, depth)
     if depth.shape != (count,) or weight.shape != (count,):
         raise ShapeError(
             f"center_depth and depth_weight have shapes {tuple(depth.shape)} and "
             f"{tuple(weight.shape)}; expected ({count},)"
         )
-    usable = torch.isfinite(depth) & torch.isfinite(weight) & (weight > 0)
-    zero = torch.zeros_like(depth)
-    return torch.where(usable, depth, zero), torch.where(usable, weight, zero)
+    xp = namespace(depth)
+    usable = xp.isfinite(depth) & xp.isfinite(weight) & (weight > 0)
+    zero = xp.zeros_like(depth)
+    return xp.where(usable, depth, zero), xp.where(usable, weight, zero)
 
 
 def _check_shapes(
-    keypoints: Tensor, weights: Tensor, camera_matrix: Tensor, object_points: Tensor
+    keypoints: Array, weights: Array, camera_matrix: Array, object_points: Array
 ) -> None:
     if keypoints.ndim != 3 or keypoints.shape[-1] != 2:
         raise ShapeError(f"keypoints have shape {tuple(keypoints.shape)}; expected (B, N, 2)")

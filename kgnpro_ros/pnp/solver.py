@@ -4,21 +4,32 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from kgnpro_ros.config import PnPConfig
 from kgnpro_ros.exceptions import ShapeError
 from kgnpro_ros.geometry import so3
-from kgnpro_ros.pnp.linear import single_threaded
+from kgnpro_ros.pnp.linear import (
+    Array,
+    batch_first,
+    batch_last,
+    cast,
+    cross,
+    namespace,
+    solve_definite,
+)
 from kgnpro_ros.pnp.planar import planar_seeds
 from kgnpro_ros.pnp.residual import (
     Linearization,
     PnPProblem,
-    is_in_front,
+    error_of_view,
     linearize,
     make_problem,
-    reprojection_error,
+    view,
 )
 from kgnpro_ros.types import GraspStatus, PnPResult
 
@@ -36,8 +47,9 @@ HOPELESS = 20.0
 #: difference [nats] that counts as a tie. Both, with mode_gap, were chosen on simulated keypoints.
 APPROACH_SOFTNESS, TIE = 0.12, 1.0
 
-#: Two minima closer than this [rad] are one.
+#: Two minima closer than this angle [rad] are one; and the Frobenius distance of such rotations.
 SAME_MODE_ANGLE = 0.02
+SAME_MODE_CHORD = 8.0**0.5 * math.sin(SAME_MODE_ANGLE / 2)
 
 
 def solve_pnp(
@@ -53,7 +65,8 @@ def solve_pnp(
     """Find the pose of each grasp from its four image keypoints.
 
     Levenberg-Marquardt from both planar solutions in one batch, then the choice between the two
-    minima. No gradient flows; see :func:`kgnpro_ros.pnp.loss.refined_pose` for one that does.
+    minima. Runs in NumPy unless the keypoints are on a GPU. No gradient flows; see
+    :func:`kgnpro_ros.pnp.loss.refined_pose` for one that does.
 
     Args:
         keypoints: Predicted gripper corners (u, v) [px], shape (B, 4, 2).
@@ -79,26 +92,63 @@ def solve_pnp(
         raise ShapeError(
             f"tip_depth has shape {tuple(tip_depth.shape)}; expected ({len(keypoints)}, 2)"
         )
-    device = keypoints.device.type
-    with torch.no_grad(), torch.autocast(device, enabled=False), single_threaded():
-        problem = make_problem(
-            keypoints, weights, camera_matrix, object_points, config, center_depth, depth_weight
-        )
-        seeds = planar_seeds(problem)
-        rotation, translation, model = minimise(
-            problem, seeds.rotation, seeds.translation, config.iterations
-        )
-        rotation = so3.orthonormalize(rotation)  # steps in float32 drift by a few 1e-5
-        in_front = is_in_front(problem, rotation, translation)
-        solved = torch.isfinite(model.cost) & ~seeds.degenerate
-        cost = model.cost.masked_fill(~(in_front & solved), torch.inf)
-        second = _prefers_second(problem, rotation, translation, cost, config, tip_depth)
-        return _result(problem, rotation, translation, model, cost, solved, second)
+    measured = (
+        keypoints, weights, camera_matrix, object_points, center_depth, depth_weight, tip_depth
+    )  # fmt: skip
+    if keypoints.device.type != "cpu":
+        with torch.no_grad(), torch.autocast(keypoints.device.type, enabled=False):
+            return PnPResult(**_solve(config, *measured))
+    # Failed elements are NaN by design, and a division by zero is how they fail.
+    with np.errstate(all="ignore"):
+        solved = _solve(config, *map(_as_numpy, measured))
+    return PnPResult(**{name: torch.from_numpy(value) for name, value in solved.items()})
+
+
+def _solve(
+    config: PnPConfig,
+    keypoints: Array,
+    weights: Array,
+    camera_matrix: Array,
+    object_points: Array,
+    center_depth: Array | None,
+    depth_weight: Array | None,
+    tip_depth: Array | None,
+) -> dict[str, Array]:
+    """The fields of a PnPResult; arguments as those of :func:`solve_pnp`."""
+    problem = make_problem(
+        keypoints, weights, camera_matrix, object_points, config, center_depth, depth_weight
+    )
+    seeds = planar_seeds(problem)
+    rotation, translation, model = minimise(
+        problem, seeds.rotation, seeds.translation, config.iterations
+    )
+    rotation = so3.orthonormalize(rotation)  # steps in float32 drift by a few 1e-5
+    xp = namespace(rotation)
+    seen = view(problem, rotation, translation)
+    solved = xp.isfinite(model.cost) & ~seeds.degenerate
+    cost = xp.where(seen.in_front & solved, model.cost, xp.full_like(model.cost, math.inf))
+    second = _prefers_second(problem, rotation, translation, cost, config, tip_depth)
+    minima = {
+        "rotation": rotation,
+        "translation": translation,
+        "cost": cost,
+        "reprojection_error": error_of_view(problem, seen),
+        "hessian": model.hessian,
+    }
+    return _result(minima, solved.any(0), second)
+
+
+def _as_numpy(tensor: Tensor | None) -> Array | None:
+    """The same memory as a NumPy array; half precision, which NumPy hardly has, in single."""
+    if tensor is None:
+        return None
+    wide = tensor.dtype in (torch.float32, torch.float64)
+    return tensor.detach().numpy() if wide else tensor.detach().float().numpy()
 
 
 def minimise(
-    problem: PnPProblem, rotation: Tensor, translation: Tensor, iterations: int
-) -> tuple[Tensor, Tensor, Linearization]:
+    problem: PnPProblem, rotation: Array, translation: Array, iterations: int
+) -> tuple[Array, Array, Linearization]:
     """Levenberg-Marquardt with one trust region per pose; NaN stays NaN and disturbs no other.
 
     Args:
@@ -111,57 +161,56 @@ def minimise(
         Rotations, translations and the model of the cost at them.
     """
     model = linearize(problem, rotation, translation)
-    damping = torch.full_like(model.cost, INITIAL_DAMPING)
+    xp = namespace(rotation)
+    damping = xp.full_like(model.cost, INITIAL_DAMPING)
     for _ in range(iterations):
         delta = _damped_step(model, damping)
         new_rotation, new_translation = _retract(rotation, translation, delta)
         new = linearize(problem, new_rotation, new_translation)
         accepted = new.cost <= model.cost
-        moving = (model.cost - new.cost).abs() > COST_TOLERANCE * (1.0 + model.cost)
-        damping = torch.where(accepted, damping * DAMPING_ACCEPTED, damping * DAMPING_REJECTED)
-        rotation = torch.where(accepted[..., None, None], new_rotation, rotation)
-        translation = torch.where(accepted[..., None], new_translation, translation)
+        moving = abs(model.cost - new.cost) > COST_TOLERANCE * (1.0 + model.cost)
+        damping = xp.where(accepted, damping * DAMPING_ACCEPTED, damping * DAMPING_REJECTED)
+        rotation = xp.where(accepted[..., None, None], new_rotation, rotation)
+        translation = xp.where(accepted[..., None], new_translation, translation)
         model = Linearization(
-            torch.where(accepted, new.cost, model.cost),
-            torch.where(accepted[..., None, None], new.system, model.system),
+            xp.where(accepted, new.cost, model.cost),
+            xp.where(accepted[..., None, None], new.system, model.system),
         )
-        if not bool((moving & (model.cost < model.cost.amin(0) + HOPELESS)).any()):
+        if not bool((moving & (model.cost < xp.amin(model.cost, 0) + HOPELESS)).any()):
             break
     return rotation, translation, model
 
 
 def gauss_newton_step(model: Linearization) -> Tensor:
     """Undamped step (dt, omega) to the minimum of the model, shape (..., B, 6)."""
-    step: Tensor = torch.linalg.solve_ex(model.hessian, -model.gradient)[0]
+    step: Tensor = -solve_definite(model.system)[..., 0]
     return step
 
 
-def _damped_step(model: Linearization, damping: Tensor) -> Tensor:
-    matrix = model.hessian.clone()
-    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+def _damped_step(model: Linearization, damping: Array) -> Array:
     # Relative to the diagonal, hence the same in metres and millimetres.
-    diagonal *= 1.0 + damping[..., None]
-    step: Tensor = torch.linalg.solve_ex(matrix, -model.gradient)[0]
-    return step
+    diagonal = cast(namespace(damping).eye(6, 7), damping)
+    return -solve_definite(model.system * (1.0 + damping[..., None, None] * diagonal))[..., 0]
 
 
-def _retract(rotation: Tensor, translation: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+def _retract(rotation: Array, translation: Array, delta: Array) -> tuple[Array, Array]:
     """Apply (dt, omega); the rotation by Cayley's map, equal to exp(omega) to second order."""
-    half = 0.5 * delta[..., 3:, None]
-    once = torch.linalg.cross(half, rotation, dim=-2)
-    twice = once + torch.linalg.cross(half, once, dim=-2)
-    factor = 2.0 / (1.0 + (half**2).sum(-2, keepdim=True))
-    return torch.addcmul(rotation, factor, twice), translation + delta[..., :3]
+    old = batch_last(rotation)
+    half = 0.5 * delta[..., 3:].swapaxes(-1, -2)[..., None, :]
+    once = cross(half, old, axis=-3)
+    twice = once + cross(half, once, axis=-3)
+    factor = 2.0 / (1.0 + (half**2).sum(-3)[..., None, :, :])
+    return batch_first(old + factor * twice), translation + delta[..., :3]
 
 
 def _prefers_second(
     problem: PnPProblem,
-    rotation: Tensor,
-    translation: Tensor,
-    cost: Tensor,
+    rotation: Array,
+    translation: Array,
+    cost: Array,
     config: PnPConfig,
-    tip_depth: Tensor | None,
-) -> Tensor:
+    tip_depth: Array | None,
+) -> Array:
     """Which of two minima to take, bool (B,).
 
     A cost gap above ``mode_gap`` decides alone. Below it counts which approach axis points away
@@ -172,61 +221,57 @@ def _prefers_second(
     if not config.choose_mode:
         return lower
     center = translation + (rotation * problem.object_points.mean(0)).sum(-1)
-    away = (rotation[..., 0] * center).sum(-1) / center.norm(dim=-1)
-    score = cost - config.mode_gap * torch.sigmoid(away / APPROACH_SOFTNESS)
+    xp = namespace(center)
+    away = (rotation[..., 0] * center).sum(-1) / xp.sqrt((center**2).sum(-1))
+    score = cost - config.mode_gap / (1.0 + xp.exp(away / -APPROACH_SOFTNESS))
     second = score[1] < score[0]
     if tip_depth is None:
         return second
     tips = (rotation[..., None, 2, :] * problem.object_points[:2]).sum(-1) + translation[..., 2:]
-    error = (tips - tip_depth.to(tips)).abs().nan_to_num(0.0).sum(-1)
-    tied = ((score[0] - score[1]).abs() < TIE) & (error[0] != error[1])
-    return torch.where(tied, error[1] < error[0], second)
+    error = xp.nan_to_num(abs(tips - cast(tip_depth, tips))).sum(-1)
+    tied = (abs(score[0] - score[1]) < TIE) & (error[0] != error[1])
+    return xp.where(tied, error[1] < error[0], second)
 
 
-def _result(
-    problem: PnPProblem,
-    rotation: Tensor,
-    translation: Tensor,
-    model: Linearization,
-    cost: Tensor,
-    solved: Tensor,
-    second: Tensor,
-) -> PnPResult:
+def _result(minima: dict[str, Array], solved: Array, second: Array) -> dict[str, Array]:
     """Order the minima by the choice, add covariance and status, blank what failed."""
+    xp = namespace(second)
 
-    def pick(values: Tensor, index: Tensor) -> Tensor:
-        mask = index.reshape(index.shape + (1,) * (values.ndim - 2))
-        return torch.where(mask, values[1], values[0])
+    def pick(name: str, index: Array) -> Array:
+        one, two = minima[name]
+        return xp.where(_like(index, one), two, one)
 
-    chosen_r, chosen_t, chosen_cost = (pick(v, second) for v in (rotation, translation, cost))
-    other_r, other_t, other_cost = (pick(v, ~second) for v in (rotation, translation, cost))
-    single = (so3.angle_between(chosen_r, other_r) < SAME_MODE_ANGLE) | ~torch.isfinite(other_cost)
-    covariance = torch.linalg.inv_ex(pick(model.hessian, second))[0]
-    covariance = 0.5 * (covariance + covariance.mT)
-    status = _status(solved.any(0), torch.isfinite(chosen_cost), covariance)
-    bad = status != GraspStatus.OK
-
-    def clean(values: Tensor) -> Tensor:
-        return values.masked_fill(bad.reshape(bad.shape + (1,) * (values.ndim - 1)), torch.nan)
-
-    error = reprojection_error(problem, chosen_r, chosen_t)
-    return PnPResult(
-        rotation=clean(chosen_r),
-        translation=clean(chosen_t),
-        cost=clean(chosen_cost),
-        reprojection_error=clean(error),
-        covariance=clean(covariance),
-        status=status,
-        other_rotation=clean(torch.where(single[:, None, None], chosen_r, other_r)),
-        other_translation=clean(torch.where(single[:, None], chosen_t, other_t)),
-        other_cost=clean(torch.where(single, chosen_cost, other_cost)),
-    )
+    names = ("rotation", "translation", "cost")
+    chosen = {name: pick(name, second) for name in (*names, "reprojection_error", "hessian")}
+    other = {name: pick(name, ~second) for name in names}
+    single = ((chosen["rotation"] - other["rotation"]) ** 2).sum((-2, -1)) < SAME_MODE_CHORD**2
+    single = single | ~xp.isfinite(other["cost"])
+    hessian = chosen.pop("hessian")
+    eye = xp.broadcast_to(cast(xp.eye(6), hessian), hessian.shape)
+    covariance = solve_definite(xp.concatenate([hessian, eye], -1))
+    covariance = 0.5 * (covariance + covariance.swapaxes(-1, -2))
+    status = _status(solved, xp.isfinite(chosen["cost"]), covariance)
+    fields = {**chosen, "covariance": covariance}
+    for name in names:
+        fields[f"other_{name}"] = xp.where(_like(single, chosen[name]), chosen[name], other[name])
+    bad = status != int(GraspStatus.OK)
+    if bool(bad.any()):
+        for name, values in fields.items():
+            fields[name] = xp.where(_like(bad, values), xp.full_like(values, math.nan), values)
+    return {**fields, "status": status}
 
 
-def _status(solved: Tensor, in_front: Tensor, covariance: Tensor) -> Tensor:
+def _like(mask: Array, values: Array) -> Array:
+    """A mask (B,) that broadcasts over values (B, ...)."""
+    return mask.reshape(mask.shape + (1,) * (values.ndim - 1))
+
+
+def _status(solved: Array, in_front: Array, covariance: Array) -> Array:
     """GraspStatus of each element, (B,): a pose needs a certain minimum in front of the camera."""
-    certain = torch.isfinite(covariance).flatten(-2).all(-1)
-    certain &= (covariance.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
-    status = torch.full_like(solved, GraspStatus.OK, dtype=torch.int64)
-    status = status.masked_fill(~solved | (in_front & ~certain), GraspStatus.PNP_FAILED)
-    return status.masked_fill(solved & ~in_front, GraspStatus.BEHIND_CAMERA)
+    xp = namespace(covariance)
+    certain = xp.isfinite(covariance).all(-1).all(-1)
+    certain = certain & (covariance[..., range(6), range(6)] > 0).all(-1)
+    status = xp.full_like(solved, int(GraspStatus.OK), dtype=xp.int64)
+    status[~solved | (in_front & ~certain)] = int(GraspStatus.PNP_FAILED)
+    status[solved & ~in_front] = int(GraspStatus.BEHIND_CAMERA)
+    return status
