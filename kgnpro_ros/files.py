@@ -67,7 +67,7 @@ def read_bytes(path: Path, error: ErrorType, limit: int = MAX_BINARY) -> bytes:
         if status.st_size > limit:
             raise error(f"{path} has {status.st_size} bytes; expected at most {limit}")
         with path.open("rb") as file:
-            return file.read(limit)
+            return file.read(status.st_size)
     except (OSError, ValueError) as problem:
         raise error(f"cannot read {path}: {problem}") from problem
 
@@ -213,7 +213,7 @@ class _PlainLoader(yaml.SafeLoader):
         # The scanner's work grows with the square of the open brackets.
         if self.flow_level > MAX_NESTING:
             raise yaml.scanner.ScannerError(problem=f"more than {MAX_NESTING} nested brackets")
-        super().fetch_flow_collection_start(token)  # type: ignore[no-untyped-call]
+        super().fetch_flow_collection_start(token)
 
     def construct_plain_int(self, node: yaml.ScalarNode) -> int:
         value: int = self.construct_yaml_int(node)

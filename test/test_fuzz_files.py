@@ -195,7 +195,7 @@ def test_configuration_files(fuzz, tmp_path, cls):
         read = load_config(cls, put(tmp_path / "c.yaml", content))
         assert config_from_dict(cls, yaml.safe_load(dump_config(read))) == read
 
-    fuzz(yaml_cases(document), check, quick=15, many=500)
+    fuzz(yaml_cases(document), check, quick=10, many=200)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_damaged_model_files(fuzz, tmp_path, model):
     headers = damaged(whole[:length]).map(lambda head: head + whole[length:])
     sizes = st.integers(0, 2**64 - 1).map(lambda n: struct.pack("<Q", n) + whole[8:])
     cases = headers | sizes | damaged(whole) | NASTY_TEXT
-    fuzz(cases, lambda c: load_model(put(path, c)), quick=60, many=2000)
+    fuzz(cases, lambda c: load_model(put(path, c)), quick=25, many=2000)
 
 
 @pytest.mark.reliability("fuzz: model files, header and tensors")
@@ -233,7 +233,7 @@ def test_altered_model_files(fuzz, tmp_path, model):
         save_file(edited, path, metadata={"kgnpro": text})
         load_model(path)
 
-    fuzz(st.tuples(texts, st.lists(change, max_size=1)), check, quick=60, many=2000)
+    fuzz(st.tuples(texts, st.lists(change, max_size=1)), check, quick=20, many=2000)
 
 
 @pytest.mark.reliability("fuzz: model cards")
@@ -245,7 +245,7 @@ def test_model_cards(fuzz, tmp_path, model):
         put(tmp_path / "m.json", content)
         assert isinstance(load_model(path).card, dict)
 
-    fuzz(text_cases(card), check, quick=30, many=1000)
+    fuzz(text_cases(card), check, quick=12, many=500)
 
 
 def read_all(root):
@@ -281,7 +281,7 @@ def test_data_set_binaries(fuzz, tmp_path, name):
     path = f"scenes/00000/{name}"
     others = IMAGES | ARRAYS | NASTY_TEXT
     cases = damaged((root / path).read_bytes()) | others
-    fuzz_file_of(fuzz, root, path, cases, quick=30, many=1000)
+    fuzz_file_of(fuzz, root, path, cases, quick=15, many=500)
 
 
 @pytest.mark.reliability("fuzz: data sets in KGN's format")
@@ -324,4 +324,4 @@ def test_kgn_folders(fuzz, tmp_path, name):
 def test_values_of_settings(fuzz, cls):
     names = st.sampled_from([*cls.__dataclass_fields__, "nothing"])
     values = st.dictionaries(names, JUNK, min_size=1, max_size=2)
-    fuzz(values, lambda v: config_from_dict(cls, v, "fuzz"), quick=30, many=1000)
+    fuzz(values, lambda v: config_from_dict(cls, v, "fuzz"), quick=15, many=500)

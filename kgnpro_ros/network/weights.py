@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kgnpro_ros.config import NetworkConfig, config_from_dict
 from kgnpro_ros.exceptions import ConfigError, ModelError
@@ -24,6 +25,10 @@ from kgnpro_ros.network.model import KeypointNetwork
 #: Version of the meaning of the weights; raised when old files would predict other grasps.
 FORMAT = "kgnpro-keypoint-network"
 FORMAT_VERSION = 1
+
+INITIALISERS = (
+    nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, nn.init.constant_
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -168,9 +173,20 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
 
 
+class _WithoutInitialValues(TorchFunctionMode):
+    """Leaves parameters as they are: random values without memory cost seconds of imports."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in INITIALISERS:
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def _check_shapes(config: NetworkConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> None:
     """Compare with a network without memory, before anything of its size is allocated."""
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutInitialValues():
         expected = {n: tuple(v.shape) for n, v in KeypointNetwork(config).state_dict().items()}
     wrong = [name for name in {*expected, *shapes} if expected.get(name) != shapes.get(name)]
     if wrong:

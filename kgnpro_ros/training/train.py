@@ -83,7 +83,7 @@ def train(
         _loader(CropDataset(datasets, train_scenes, config), config, trainer, done),
         _loader(CropDataset(datasets, val_scenes, config), config, trainer, None),
         ckpt_path=checkpoint if done else None,
-        weights_only=False,
+        weights_only=True,  # a checkpoint from elsewhere must not run code
     )
     return export_checkpoint(out) if trainer.is_global_zero else out / "model.safetensors"
 
