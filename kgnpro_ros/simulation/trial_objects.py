@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The things of the physical experiment: five classes, of sizes that a Franka hand can take.
 
-Everything is drawn from the scene generator's household ranges and kept only if it fits: opaque
-sizes are those of things in a kitchen or on a desk, and some side that the jaws can close on is no
-wider than :data:`MAX_GRIP`.
+Everything is drawn from the scene generator's household ranges and kept only if it fits: something
+that the jaws can close on is no wider than :data:`MAX_GRIP`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ OTHER_KINDS = ("ring", "semi_sphere", "mug", "tapered_cup", "ring")
 MAX_GRIP = 0.07
 #: Walls [m] of hollow things that are gripped by their rim.
 MAX_WALL = 0.02
-#: Higher things do not fit under the hand with the object of 0.1 m lift in view [m].
+#: Of everything, as it stands [m].
 MAX_HEIGHT = 0.16
 
 
@@ -73,9 +72,9 @@ def fits_hand(shape: Shape, rotation: FloatArray) -> bool:
     """
     up = np.abs(rotation[2])
     if shape.kind == "cuboid":
-        sides = np.asarray(shape.dimensions)
-        vertical = int(up.argmax())
-        return bool(np.delete(sides, vertical).min() <= MAX_GRIP and sides[vertical] <= MAX_HEIGHT)
+        # Two narrow sides: however it lies, the jaws have a pair of faces to close on.
+        sides = np.sort(shape.dimensions)
+        return bool(sides[1] <= MAX_GRIP and sides[2] <= MAX_HEIGHT)
     upright = bool(up[2] > 0.9)
     if (shape.height if upright else 2 * shape.outer_radius) > MAX_HEIGHT:
         return False

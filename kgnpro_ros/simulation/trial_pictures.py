@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kgnpro_ros.data.render import Light
 from kgnpro_ros.data.scene import look_at
 from kgnpro_ros.execution.report import Stage
 from kgnpro_ros.geometry import Camera
@@ -69,7 +70,9 @@ class AttemptPictures:
 
     def _take(self, title: str) -> None:
         pose = look_at(_POSITION, _TARGET)
-        self._panels.append((title, self._world.render_frame(_ONLOOKER, pose).color))
+        lamp = Light(pose[:3, 3], pose[:3, 2], (0.7, 0.7, 0.7), ambient=(0.25, 0.25, 0.25))
+        frame = self._world.render_frame(_ONLOOKER, pose, [lamp])
+        self._panels.append((title, frame.color))
 
     def _overlay(self, record: AttemptRecord) -> tuple[str, Picture]:
         """All grasps, the tried one thick."""

@@ -127,4 +127,12 @@ def _place(rng: np.random.Generator, shapes: list[Shape], sigma: float) -> list[
         return None
     poses = [placed[index] for index in range(len(shapes))]
     fit = all(fits_hand(shape, pose[:3, :3]) for shape, pose in zip(shapes, poses, strict=True))
-    return poses if fit else None
+    return poses if fit and not _nested(shapes, poses) else None
+
+
+def _nested(shapes: list[Shape], poses: list[FloatArray]) -> bool:
+    """Whether a thing stands inside a hollow one."""
+    places = np.array([pose[:2, 3] for pose in poses])
+    apart = np.linalg.norm(places[:, None] - places, axis=-1) + np.diag(np.full(len(places), 1e3))
+    hollow = np.array([shape.inner_radius for shape in shapes])
+    return bool((apart < hollow).any())
