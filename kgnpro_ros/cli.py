@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -164,6 +165,24 @@ def evaluate(
     from kgnpro_ros.evaluation.command import evaluate_model
 
     evaluate_model(load_detector(model, config, plain=True), data, json, curve, predictions, limit)
+
+
+@app.command()
+def ablate(
+    config: Annotated[Path, typer.Option(help="YAML with the variants.")],
+    data: Annotated[list[Path], typer.Option(help="Training data; may be given several times.")],
+    test: Annotated[list[Path], typer.Option(help="Test data; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs and tables.")],
+    start: Annotated[str | None, typer.Option(help="Weights that all start from.")] = None,
+) -> None:
+    """Train and evaluate variants alike and compare them; run it again to go on."""
+    from kgnpro_ros.ablation.run import Ablation
+    from kgnpro_ros.config import AblationConfig, load_config
+
+    settings = load_config(AblationConfig, config)
+    if start is not None:
+        settings = replace(settings, train={**settings.train, "start": start})
+    _say(f"tables: {Ablation(settings, data, test, out, console).run()}")
 
 
 @app.command()

@@ -30,11 +30,7 @@ def load_detector(model: str | None, config: Path | None, *, plain: bool = False
     if model is not None:
         settings = replace(settings, model=model)
     if plain:
-        filters = replace(
-            settings.filters, workspace=None, max_approach_angle=180.0, limit_width=False,
-            collision=False, find_table=False,
-        )  # fmt: skip
-        settings = replace(settings, filters=filters)
+        settings = replace(settings, filters=settings.filters.without_gripper())
     return GraspDetector(settings)
 
 

@@ -16,7 +16,7 @@ from kgnpro_ros.execution.filters import (
     filter_grasps,
     mark_duplicates,
 )
-from kgnpro_ros.execution.ranking import rank_grasps
+from kgnpro_ros.execution.ranking import rank_grasps, share_within
 from kgnpro_ros.geometry import load_gripper
 from kgnpro_ros.types import GraspBatch, GraspStatus, RGBDImage
 
@@ -223,9 +223,25 @@ def test_ranking_follows_confidence_error_and_uncertainty(scene):
     plain = rank_grasps(grasps, RankingConfig())
     np.testing.assert_allclose(plain.score, [0.9, 0.7, 0.8 * np.exp(-0.5)])
     careful = rank_grasps(grasps, RankingConfig(uncertainty=True))
-    np.testing.assert_allclose(careful.score, [0.7, 0.8 * np.exp(-0.5), 0.9 * np.exp(-1.0)])
+    inside = 0.6826894921**2  # one standard deviation of a normal variable, twice
+    np.testing.assert_allclose(careful.score, [0.7, 0.8 * np.exp(-0.5), 0.9 * inside])
+    wider = RankingConfig(uncertainty=True, temperature=0.25)
+    assert rank_grasps(grasps, wider).score[0] == pytest.approx(0.9 * 0.9544997361**2)
     failed = replace(grasps, reprojection_error=np.array([np.nan, 5.0, 0.0]))
     assert rank_grasps(failed, RankingConfig()).score[-1] == 0.0
+    unknown = replace(grasps, covariance=np.full((3, 6, 6), np.nan))
+    assert rank_grasps(unknown, RankingConfig(uncertainty=True)).score.tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0), (1.0, 0.3, 0.1), (2.0, 1.5, 0.0)])
+def test_share_within_a_radius_against_samples(scales):
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    root = turn * np.array(scales)
+    drawn = np.linalg.norm(rng.standard_normal((200_000, 3)) @ root.T, axis=1)
+    for radius in (0.5, 1.5, 3.0):
+        share = share_within((root @ root.T)[None], radius)[0]
+        assert share == pytest.approx(np.mean(drawn < radius), abs=0.05)
 
 
 def test_grasps_that_end_above_the_object_are_advanced(scene):

@@ -6,6 +6,7 @@ A configuration that constructs is valid. :func:`load_config` lays a YAML file o
 :func:`dump_config` writes one; a YAML file is never required.
 """
 
+from kgnpro_ros.config.ablation import AblationConfig, VariantConfig
 from kgnpro_ros.config.detector import (
     DecodeConfig,
     DetectorConfig,
@@ -34,6 +35,7 @@ from kgnpro_ros.config.trials import TrialConfig
 __all__ = [
     "HEADS",
     "NETWORK_PRESETS",
+    "AblationConfig",
     "AugmentConfig",
     "CalibrationConfig",
     "CandidateConfig",
@@ -62,6 +64,7 @@ __all__ = [
     "TableConfig",
     "TrainConfig",
     "TrialConfig",
+    "VariantConfig",
     "WorldConfig",
     "config_from_dict",
     "dump_config",

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kgnpro_ros.config.checks import check_ranges, ranged, require
 
@@ -147,6 +147,13 @@ class FilterConfig:
     duplicate_distance: float = ranged(0.0, 0.0, 1.0)
     duplicate_angle: float = ranged(20.0, 0.0, 180.0)
 
+    def without_gripper(self) -> FilterConfig:
+        """Without what the benchmark's metric does not know: width, collision, workspace, angle."""
+        return replace(
+            self, workspace=None, max_approach_angle=180.0, limit_width=False, collision=False,
+            find_table=False,
+        )  # fmt: skip
+
     def __post_init__(self) -> None:
         if self.workspace is not None:
             low, high = self.workspace[:3], self.workspace[3:]
@@ -165,19 +172,21 @@ class FilterConfig:
 
 @dataclass(frozen=True)
 class RankingConfig:
-    """Score of a grasp: confidence x exp(-reprojection_error / scale) x exp(-0.5 u^2).
+    """Score of a grasp: confidence x exp(-reprojection_error / scale), and on a switch x the share.
 
     Attributes:
         reprojection_scale: Reprojection error [px] that lowers the score by 1/e.
-        uncertainty: Include the predicted uncertainty u: the standard deviation in units of the
-            tolerances below.
-        translation_tolerance, rotation_tolerance: Units of u [m, deg].
+        uncertainty: Multiply by the expected share of the pose distribution within the tolerances.
+        translation_tolerance, rotation_tolerance: Tolerances of the origin [m] and rotation [deg].
+        temperature: Factor on the predicted covariance; ``kgnpro evaluate`` prints the one that
+            fits the errors.
     """
 
     reprojection_scale: float = ranged(10.0, 0.01, 10000.0)
     uncertainty: bool = False
     translation_tolerance: float = ranged(0.01, 0.0001, 10.0)
     rotation_tolerance: float = ranged(10.0, 0.01, 360.0)
+    temperature: float = ranged(1.0, 0.001, 1000.0)
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -11,7 +11,9 @@ are counted in one pass.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,10 +176,92 @@ class Rates:
     osr: FloatArray
 
 
+@dataclass(frozen=True)
+class SceneSums:
+    """Counts added up by scene, which is all that rates of whole scenes need.
+
+    Attributes:
+        predictions, truths, objects: Numbers in each of S scenes, shape (S,).
+        succeeded, covered, found: Credited predictions, covered ground truth and objects with a
+            credited prediction at T thresholds, shape (S, T).
+    """
+
+    predictions: FloatArray
+    truths: FloatArray
+    objects: FloatArray
+    succeeded: FloatArray
+    covered: FloatArray
+    found: FloatArray
+
+    @classmethod
+    def of(cls, counts: MatchCounts) -> SceneSums:
+        """Add up the counts of images."""
+        scenes = int(counts.image_scene.max(initial=-1)) + 1
+
+        def add(values: NDArray[np.generic], scene: IntArray) -> FloatArray:
+            table = np.zeros((scenes, *values.shape[1:]))
+            np.add.at(table, scene, values.astype(np.float64))
+            return table
+
+        return cls(
+            predictions=add(counts.predictions, counts.image_scene),
+            truths=add(counts.truths, counts.scene),
+            objects=add(np.ones_like(counts.truths), counts.scene),
+            succeeded=add(counts.succeeded, counts.scene),
+            covered=add(counts.covered, counts.scene),
+            found=add(counts.succeeded > 0, counts.scene),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; all are whole numbers."""
+        return {name: value.astype(np.int64).tolist() for name, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SceneSums:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(**{name: np.asarray(value, dtype=np.float64) for name, value in data.items()})
+
+    def rates(self, weights: FloatArray | None = None) -> Rates:
+        """Rates where scene s counts weights[..., s] times; each once when None.
+
+        Args:
+            weights: Shape (B, S).
+
+        Returns:
+            Rates of shape (B, T), or (T,) without weights.
+        """
+        if weights is None:
+            rates = self.rates(np.ones((1, len(self.predictions))))
+            return Rates(rates.gsr[0], rates.gcr[0], rates.osr[0])
+        return Rates(
+            gsr=_ratio(weights @ self.succeeded, (weights @ self.predictions)[:, None]),
+            gcr=_ratio(weights @ self.covered, (weights @ self.truths)[:, None]),
+            osr=_ratio(weights @ self.found, (weights @ self.objects)[:, None]),
+        )
+
+
 def pooled_rates(counts: MatchCounts) -> Rates:
     """The metric: ratios of sums over all images and objects, shape (T,)."""
-    scenes = int(counts.image_scene.max(initial=-1)) + 1
-    return _weighted_rates(counts, np.ones((1, scenes)), drop_axis=True)
+    return SceneSums.of(counts).rates()
+
+
+def resampling_weights(scenes: int, samples: int, seed: int) -> FloatArray:
+    """How often each scene is drawn in each resampling of as many scenes, shape (B, S).
+
+    The same for the same arguments, so that resampled differences of two systems are paired.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(scenes, np.full(scenes, 1.0 / scenes), size=samples)
+    return drawn.astype(np.float64)
+
+
+def interval_ends(values: FloatArray, share: float = 0.95) -> FloatArray:
+    """Percentile interval of resampled values (B, ...) -> (2, ...); NaN where all are NaN."""
+    with warnings.catch_warnings():
+        # A rate whose denominator is zero in every resampling stays NaN.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        ends: FloatArray = np.nanquantile(values, [(1 - share) / 2, (1 + share) / 2], axis=0)
+    return ends
 
 
 def bootstrap_intervals(
@@ -194,20 +278,13 @@ def bootstrap_intervals(
     Returns:
         Lower and upper ends, each of shape (T,).
     """
-    scenes = int(counts.image_scene.max(initial=-1)) + 1
+    sums = SceneSums.of(counts)
+    scenes = len(sums.predictions)
     if scenes == 0:
         empty = pooled_rates(counts)
         return empty, empty
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(scenes, np.full(scenes, 1.0 / scenes), size=samples)
-    rates = _weighted_rates(counts, weights.astype(np.float64))
-    ends = [(1.0 - share) / 2, (1.0 + share) / 2]
-    with warnings.catch_warnings():
-        # A rate whose denominator is zero in every resampling stays NaN.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        gsr, gcr, osr = (
-            np.nanquantile(rate, ends, axis=0) for rate in (rates.gsr, rates.gcr, rates.osr)
-        )
+    rates = sums.rates(resampling_weights(scenes, samples, seed))
+    gsr, gcr, osr = (interval_ends(rate, share) for rate in (rates.gsr, rates.gcr, rates.osr))
     return Rates(gsr[0], gcr[0], osr[0]), Rates(gsr[1], gcr[1], osr[1])
 
 
@@ -224,29 +301,6 @@ def class_rates(counts: MatchCounts, class_index: int) -> Rates:
         gcr=_ratio(counts.covered[rows].sum(axis=0), counts.truths[rows].sum()),
         osr=_ratio((succeeded > 0).sum(axis=0), np.count_nonzero(rows)),
     )
-
-
-def _weighted_rates(counts: MatchCounts, weights: FloatArray, drop_axis: bool = False) -> Rates:
-    """Rates where scene s counts weights[..., s] times: weights (B, S), rates (B, T)."""
-    scenes = weights.shape[1]
-
-    def per_scene(values: NDArray[np.generic], scene: IntArray) -> FloatArray:
-        table = np.zeros((scenes, *values.shape[1:]))
-        np.add.at(table, scene, values.astype(np.float64))
-        return table
-
-    predictions = weights @ per_scene(counts.predictions, counts.image_scene)
-    truths = weights @ per_scene(counts.truths, counts.scene)
-    objects = weights @ per_scene(np.ones_like(counts.truths), counts.scene)
-    succeeded = weights @ per_scene(counts.succeeded, counts.scene)
-    covered = weights @ per_scene(counts.covered, counts.scene)
-    found = weights @ per_scene(counts.succeeded > 0, counts.scene)
-    rates = Rates(
-        gsr=_ratio(succeeded, predictions[:, None]),
-        gcr=_ratio(covered, truths[:, None]),
-        osr=_ratio(found, objects[:, None]),
-    )
-    return Rates(rates.gsr[0], rates.gcr[0], rates.osr[0]) if drop_axis else rates
 
 
 def _ratio(part: NDArray[np.generic], whole: NDArray[np.generic] | int) -> FloatArray:

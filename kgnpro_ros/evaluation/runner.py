@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -127,6 +127,21 @@ class EvaluationResult:
         }
 
 
+@dataclass(frozen=True)
+class Contender:
+    """One of several predictors that are evaluated on the same images.
+
+    Attributes:
+        predict: Called once for each image.
+        inspect: Called with the result of each image.
+        max_grasps: Best-ranked grasps that count; those of the settings when None.
+    """
+
+    predict: Predictor
+    inspect: Inspector | None = None
+    max_grasps: int | None = None
+
+
 def evaluate(
     dataset: EvaluationData,
     predict: Predictor,
@@ -149,15 +164,32 @@ def evaluate(
     Raises:
         DatasetError: If there is no image.
     """
+    contenders = [Contender(predict, inspect)]
+    return evaluate_together(dataset, contenders, config, limit=limit, progress=progress)[0]
+
+
+def evaluate_together(
+    dataset: EvaluationData,
+    contenders: Sequence[Contender],
+    config: EvaluationConfig | None = None,
+    *,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[EvaluationResult]:
+    """Evaluate several predictors, image by image: each image and its ground truth is read once.
+
+    Arguments and errors are those of :func:`evaluate`; the results are in the order of the
+    contenders, which see each image one after the other.
+    """
     config = config or EvaluationConfig()
-    total = len(dataset) if limit is None else min(limit, len(dataset))
-    if total == 0:
+    chosen = chosen_images(dataset, config)[:limit]
+    if not chosen:
         raise DatasetError("nothing to evaluate: the data set holds no image")
     thresholds = threshold_pairs(config)
-    images: list[ImageCounts] = []
+    images: list[list[ImageCounts]] = [[] for _ in contenders]
     scenes: list[int] = []
     number, labels = None, None
-    for index in range(total):
+    for done, index in enumerate(chosen):
         sample = dataset.load(index)
         if labels is None or dataset.scene_of(index) != number:
             number = dataset.scene_of(index)
@@ -167,13 +199,33 @@ def evaluate(
             scenes.append(scenes[-1] + 1 if scenes else 0)
         else:
             scenes.append(scenes[-1])
-        grasps = predict(sample).select(slice(0, config.max_grasps))
-        images.append(count_matches(sample.T_world_camera @ grasps.poses, labels, thresholds))
-        if inspect is not None:
-            inspect(sample, labels, grasps)
+        for contender, counts in zip(contenders, images, strict=True):
+            most = contender.max_grasps or config.max_grasps
+            grasps = contender.predict(sample).select(slice(0, most))
+            counts.append(count_matches(sample.T_world_camera @ grasps.poses, labels, thresholds))
+            if contender.inspect is not None:
+                contender.inspect(sample, labels, grasps)
         if progress is not None:
-            progress(index + 1, total)
-    return EvaluationResult(config, MatchCounts.pool(thresholds, images, scenes))
+            progress(done + 1, len(chosen))
+    return [
+        EvaluationResult(config, MatchCounts.pool(thresholds, counts, scenes)) for counts in images
+    ]
+
+
+def chosen_images(dataset: EvaluationData, config: EvaluationConfig) -> list[int]:
+    """Images that count: the first views of each of the first scenes, as the settings limit."""
+    chosen: list[int] = []
+    scenes, views, number = 0, 0, None
+    for index in range(len(dataset)):
+        if dataset.scene_of(index) != number:
+            number = dataset.scene_of(index)
+            scenes, views = scenes + 1, 0
+        views += 1
+        if config.scenes is not None and scenes > config.scenes:
+            break
+        if config.views is None or views <= config.views:
+            chosen.append(index)
+    return chosen
 
 
 def _range(part: slice) -> range:

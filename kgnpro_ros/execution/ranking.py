@@ -8,9 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammainc
 
 from kgnpro_ros.config import RankingConfig
 from kgnpro_ros.types import GraspBatch
+
+FloatArray = NDArray[np.float64]
 
 
 def rank_grasps(grasps: GraspBatch, config: RankingConfig) -> GraspBatch:
@@ -26,13 +29,33 @@ def rank_grasps(grasps: GraspBatch, config: RankingConfig) -> GraspBatch:
     return replace(grasps, score=grasp_scores(grasps, config)).sorted()
 
 
-def grasp_scores(grasps: GraspBatch, config: RankingConfig) -> NDArray[np.float64]:
+def grasp_scores(grasps: GraspBatch, config: RankingConfig) -> FloatArray:
     """Scores in 0 to 1, shape (N,), in the order of the grasps."""
     score = grasps.confidence * np.exp(-grasps.reprojection_error / config.reprojection_scale)
     if config.uncertainty:
-        variance = np.diagonal(grasps.covariance, axis1=1, axis2=2)
-        tolerance = np.radians(config.rotation_tolerance)
-        squared = variance[:, :3].sum(axis=1) / config.translation_tolerance**2
-        squared = squared + variance[:, 3:].sum(axis=1) / tolerance**2
-        score = score * np.exp(-0.5 * squared)
+        covariance = config.temperature * grasps.covariance
+        score = score * share_within(covariance[:, :3, :3], config.translation_tolerance)
+        angle = np.radians(config.rotation_tolerance)
+        score = score * share_within(covariance[:, 3:, 3:], float(angle))
     return np.where(np.isfinite(score), score, 0.0)
+
+
+def share_within(covariance: FloatArray, radius: float) -> FloatArray:
+    """Expected share of normally distributed vectors that are shorter than a radius.
+
+    The squared length is a weighted sum of chi-squares, whose distribution is taken as the gamma
+    distribution with the same mean and variance (Satterthwaite): exact for equal eigenvalues, and
+    for one that stands alone.
+
+    Args:
+        covariance: Shape (N, 3, 3); zero counts as certain.
+        radius: In the units of its root.
+
+    Returns:
+        Shape (N,), 0 to 1; NaN where the covariance is not finite.
+    """
+    mean = np.trace(covariance, axis1=1, axis2=2)
+    variance = 2.0 * np.einsum("nij,nji->n", covariance, covariance)
+    spread = np.where(variance > 0, variance, 1.0)
+    share = gammainc(mean**2 / spread, radius**2 * mean / spread)
+    return np.where(variance > 0, share, np.where(np.isnan(variance), np.nan, 1.0))

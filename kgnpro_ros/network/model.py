@@ -114,6 +114,7 @@ class KeypointNetwork(nn.Module):
         )
         self._start_bias("heatmap", math.log(HEATMAP_PRIOR / (1 - HEATMAP_PRIOR)))
         self._start_bias("width", 0.05)
+        self._start_bias("distance", config.depth_mean)
         self._start_bias("weight_scale", INITIAL_LOG_SCALE)
         self._start_bias("depth_weight", INITIAL_LOG_DEPTH_WEIGHT)
 

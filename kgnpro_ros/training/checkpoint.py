@@ -128,8 +128,8 @@ def check_resumable(
         ModelError: If anything else differs than what is free or allowed; names all of it.
     """
     stored = config_from_dict(TrainConfig, content["kgnpro_config"], str(checkpoint))
-    before = _flat({**asdict(stored), "data": content.get("kgnpro_card", {}).get("data", [])})
-    now = _flat({**asdict(config), "data": list(data)})
+    before = flat_settings({**asdict(stored), "data": content.get("kgnpro_card", {}).get("data", [])})
+    now = flat_settings({**asdict(config), "data": list(data)})
     unknown = [name for name in allow if not any(_within(key, name) for key in {**before, **now})]
     if unknown:
         raise ConfigError(f"no setting {', '.join(unknown)} to allow a change of")
@@ -147,7 +147,7 @@ def check_resumable(
         )
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat_settings(value: Any, prefix: str = "") -> dict[str, Any]:
     """Values by dotted name; what JSON does not tell apart is equal."""
     value = json.loads(json.dumps(value)) if not prefix else value
     if not isinstance(value, (dict, list)):
@@ -155,7 +155,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     items = value.items() if isinstance(value, dict) else enumerate(value)
     flat: dict[str, Any] = {}
     for key, item in items:
-        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+        flat |= flat_settings(item, f"{prefix}.{key}" if prefix else str(key))
     return flat
 
 
