@@ -46,7 +46,8 @@ def cells_of(points: FloatArray, edge: float) -> CellArray:
         raise ShapeError(f"points have shape {points.shape}; expected (N, 3)")
     if not np.isfinite(points).all():
         raise ShapeError("points hold values that are not finite; drop missing depth first")
-    return np.unique(np.floor(points / edge).astype(np.int64), axis=0)
+    cells: CellArray = np.unique(np.floor(points / edge).astype(np.int64), axis=0)
+    return cells
 
 
 def without_cells(points: FloatArray, removed: FloatArray, edge: float) -> FloatArray:
