@@ -202,15 +202,16 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures and logs.")] = Path("outputs/demo"),
     model: Annotated[str | None, typer.Option(help="Model name or file.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the scene.")] = None,
+    arm: Annotated[bool, typer.Option(help="Pick the objects, or only show grasps.")] = True,
 ) -> None:
-    """Start camera, detector and client as ROS 2 nodes and print the ranked grasps."""
+    """Start simulator, detector, executor and client as ROS 2 nodes: an arm empties a table."""
     try:
         from kgnpro_ros.ros import demo as ros_demo
     except ImportError as error:
         raise typer.BadParameter(
             f"the demo needs ROS 2 ({error}); run it with make demo, which sets that up"
         ) from error
-    raise typer.Exit(ros_demo.run(frames, out, model=model, seed=seed))
+    raise typer.Exit(ros_demo.run(frames, out, model=model, seed=seed, arm=arm))
 
 
 @app.command()

@@ -1,32 +1,29 @@
 # Copyright 2026 The kgnpro_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: camera, detector and client as processes of their own; ends by itself.
+"""The demo: nodes and a client as processes of their own; ends by itself.
 
 This module imports no ROS, so that ``kgnpro demo`` can say what is missing.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import random
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kgnpro_ros.exceptions import ConfigError, KGNProError
+from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.ros.processes import DemoError, children, wait
 
-#: The whole demo ends after this time plus that for each frame [s].
-START_SECONDS, FRAME_SECONDS = 240.0, 30.0
-#: A process that was asked to end gets this time before it is killed [s].
-STOP_SECONDS = 5.0
-LOG_TAIL = 15
+#: The whole demo ends after this time plus that for each frame or object [s].
+START_SECONDS, FRAME_SECONDS, OBJECT_SECONDS = 240.0, 30.0, 90.0
+#: A scene that the hand can empty: six objects, none wider than it opens, none hidden.
+PICK_SEED, PICK_SPREAD, PICK_OBJECTS = 20, 0.1, 6
+#: Where the arm waits, out of the camera's view [rad].
+HOME = (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398)
 
 REMAPPINGS = {
     "color/image_raw": "/camera/camera/color/image_raw",
@@ -34,31 +31,24 @@ REMAPPINGS = {
     "depth/image_raw": "/camera/camera/aligned_depth_to_color/image_raw",
 }
 PACKAGES = ("rclpy", "cv_bridge", "tf2_ros", "message_filters", "kgnpro_ros.msg")
-
-
-class DemoError(KGNProError):
-    """A process of the demo ended too early or took too long."""
+ARM_PACKAGES = ("mujoco", "mplib", "control_msgs")
 
 
 @dataclass(frozen=True)
-class Child:
-    """A process of the demo.
+class Plan:
+    """What a demo starts.
 
     Attributes:
-        name: For people.
-        process: The process, leader of its own group.
-        log: Where its output goes; None is the terminal.
+        what: For people.
+        nodes: Name and command of each node.
+        client: Command that the demo ends with.
+        seconds: Longest run [s].
     """
 
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path | None
-
-    def tail(self) -> str:
-        """The last lines of its log."""
-        if self.log is None:
-            return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+    what: str
+    nodes: dict[str, list[str]]
+    client: list[str]
+    seconds: float
 
 
 def run(
@@ -67,20 +57,32 @@ def run(
     *,
     model: str | None = None,
     seed: int | None = None,
+    arm: bool = True,
 ) -> int:
-    """Show grasps on a simulated tabletop, or on real frames.
+    """Empty a simulated table, or show grasps on real frames or on a scene that stands still.
 
     Args:
-        frames: Folder for ``rgbd_replay``; None renders a tabletop.
-        out: Folder of pictures and logs; made where missing.
+        frames: Folder for ``rgbd_replay``; None simulates a table.
+        out: Folder of pictures, film and logs; made where missing.
         model: Model file or name; None is the default.
         seed: Seed of the simulated scene; None is the default.
+        arm: Without frames: pick the objects; False only shows the grasps.
 
     Returns:
-        Exit code: 0, 1 when a process failed, 2 when something is missing, 130 when interrupted.
+        Exit code: 0, 1 when a process failed or objects are left over, 2 when something is missing,
+        130 when interrupted.
     """
     try:
-        _run(None if frames is None else Path(frames), Path(out), model, seed)
+        folder = None if frames is None else Path(frames)
+        _check(folder, arm)
+        given = {} if model is None else {"model": model}
+        if folder is not None:
+            plan = _replay_plan(folder, Path(out), given)
+        elif arm:
+            plan = _pick_plan(Path(out), given, PICK_SEED if seed is None else seed)
+        else:
+            plan = _still_plan(Path(out), given, seed)
+        _run(plan, Path(out))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -92,39 +94,62 @@ def run(
     return 0
 
 
-def _run(frames: Path | None, out: Path, model: str | None, seed: int | None) -> None:
-    _check(frames)
+def _run(plan: Plan, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     environment = demo_environment(os.environ)
-    client = ["--ros-args", "--log-level", "warn"]
-    if frames is None:
-        camera = _command("sim_node", {} if seed is None else {"seed": seed})
-        client = ["--camera-node", "grasp_sim", "--frames", "1", "--target-frame", "world", *client]
-    else:
-        camera = _command(
-            "replay_node", {"frames": str(frames), "frame_period": 0.0, "loop": False}
-        )
-        client = ["--camera-node", "rgbd_replay", *client]
-    parameters: dict[str, object] = {"continuous": False}
-    if model is not None:
-        parameters["model"] = model
-    detector = _command("detector_node", parameters, REMAPPINGS)
-    what = "a simulated tabletop" if frames is None else f"the frames in {frames}"
-    print(f"grasps on {what}; ROS_DOMAIN_ID={environment['ROS_DOMAIN_ID']}, logs in {out}")
+    print(f"{plan.what}; ROS_DOMAIN_ID={environment['ROS_DOMAIN_ID']}, logs in {out}", flush=True)
     with children() as start:
         others = [
-            start("camera", camera, environment, out / "camera.log"),
-            start("detector", detector, environment, out / "detector.log"),
+            start(name, command, environment, out / f"{name}.log")
+            for name, command in plan.nodes.items()
         ]
-        caller = start(
-            "client", [*_module("client"), "--out", str(out), *client], environment, None
-        )
-        count = 1 if frames is None else len(list(frames.iterdir()))
-        _wait(caller, others, START_SECONDS + FRAME_SECONDS * count)
+        caller = start("client", plan.client, environment, None)
+        wait(caller, others, plan.seconds)
 
 
-def _check(frames: Path | None) -> None:
-    missing = [name for name in PACKAGES if not _importable(name)]
+def _replay_plan(frames: Path, out: Path, given: Mapping[str, object]) -> Plan:
+    camera = _command("replay_node", {"frames": str(frames), "frame_period": 0.0, "loop": False})
+    client = _client("client", out, ["--camera-node", "rgbd_replay"])
+    seconds = START_SECONDS + FRAME_SECONDS * len(list(frames.iterdir()))
+    nodes = {"camera": camera, "detector": _detector(given)}
+    return Plan(f"grasps on the frames in {frames}", nodes, client, seconds)
+
+
+def _still_plan(out: Path, given: Mapping[str, object], seed: int | None) -> Plan:
+    parameters = {"arm": False, **({} if seed is None else {"seed": seed})}
+    options = ["--camera-node", "grasp_sim", "--frames", "1", "--target-frame", "world"]
+    nodes = {"camera": _command("sim_node", parameters), "detector": _detector(given)}
+    client = _client("client", out, options)
+    return Plan("grasps on a simulated tabletop", nodes, client, START_SECONDS + FRAME_SECONDS)
+
+
+def _pick_plan(out: Path, given: Mapping[str, object], seed: int) -> Plan:
+    """All nodes on the simulated time: a slow machine makes a slow demo, not another one."""
+    sim = {
+        "seed": seed, "spread": PICK_SPREAD, "clock": "sim", "rate": 2.0, "overview_rate": 3.0,
+    }  # fmt: skip
+    detector = {
+        "use_sim_time": True, "target_frame": "world", "decode.score_threshold": 0.1,
+        "decode.top_k": 300, "stall_timeout": 20.0,
+    }  # fmt: skip
+    executor = {
+        "use_sim_time": True, "motion.speed": 0.8, "motion.acceleration": 0.8,
+        "pick.hold_time": 0.5, "home": list(HOME), "detect_timeout": 60.0, "observe_timeout": 30.0,
+        "controllers.joints_timeout": 10.0, "controllers.time_scale": 20.0,
+    }  # fmt: skip
+    nodes = {
+        "sim": _command("sim_node", sim),
+        "detector": _detector({**detector, **given}),
+        "executor": _command("executor_node", executor, REMAPPINGS),
+    }
+    client = _client("pick_client", out, [])
+    seconds = START_SECONDS + OBJECT_SECONDS * PICK_OBJECTS
+    return Plan(f"a simulated arm empties table {seed}", nodes, client, seconds)
+
+
+def _check(frames: Path | None, arm: bool) -> None:
+    needed = PACKAGES if frames is not None or not arm else (*PACKAGES, *ARM_PACKAGES)
+    missing = [name for name in needed if not _importable(name)]
     if missing:
         raise ConfigError(
             f"cannot import {', '.join(missing)}; the demo needs ROS 2: run `make demo`, or build "
@@ -154,6 +179,14 @@ def _module(name: str) -> list[str]:
     return [sys.executable, "-m", f"kgnpro_ros.ros.{name}"]
 
 
+def _client(module: str, out: Path, options: Sequence[str]) -> list[str]:
+    return [*_module(module), "--out", str(out), *options, "--ros-args", "--log-level", "warn"]
+
+
+def _detector(parameters: Mapping[str, object]) -> list[str]:
+    return _command("detector_node", {"continuous": False, **parameters}, REMAPPINGS)
+
+
 def _command(
     module: str, parameters: Mapping[str, object], remappings: Mapping[str, str] | None = None
 ) -> list[str]:
@@ -164,77 +197,3 @@ def _command(
     for name, topic in (remappings or {}).items():
         command += ["-r", f"{name}:={topic}"]
     return command
-
-
-StartFunction = Callable[[str, Sequence[str], Mapping[str, str], "Path | None"], Child]
-
-
-@contextmanager
-def children() -> Iterator[StartFunction]:
-    """Start processes that are gone when the block is left, however it is left."""
-    started: list[Child] = []
-
-    def start(
-        name: str, command: Sequence[str], environment: Mapping[str, str], log: Path | None
-    ) -> Child:
-        output = None if log is None else log.open("wb")
-        try:
-            process = subprocess.Popen(
-                command, env=dict(environment), stdout=output, stderr=output,
-                start_new_session=True, preexec_fn=_die_with_parent,
-            )  # fmt: skip
-        finally:
-            if output is not None:
-                output.close()
-        started.append(Child(name, process, log))
-        return started[-1]
-
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield start
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            _stop(started, number)
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _die_with_parent() -> None:
-    """Linux: end the child when its parent is killed without a chance to clean up."""
-    pr_set_pdeathsig = 1
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def _stop(started: Sequence[Child], number: signal.Signals) -> None:
-    running = [child.process for child in started if child.process.poll() is None]
-    for process in running:
-        os.killpg(process.pid, number)
-    deadline = time.monotonic() + STOP_SECONDS
-    for process in running:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _wait(caller: Child, others: Sequence[Child], timeout: float) -> None:
-    """Wait for the client; give up when another process ends first or time runs out.
-
-    Raises:
-        DemoError: Says which process failed, with the end of its log.
-    """
-    deadline = time.monotonic() + timeout
-    while caller.process.poll() is None:
-        for child in others:
-            if child.process.poll() is not None:
-                raise DemoError(f"{child.name} ended too early:\n{child.tail()}")
-        if time.monotonic() > deadline:
-            raise DemoError(f"not done within {timeout:.0f} s; see the logs")
-        time.sleep(0.1)
-    if caller.process.returncode != 0:
-        logs = "\n".join(f"--- {child.log}:\n{child.tail()}" for child in others)
-        raise DemoError(f"{caller.name} ended with code {caller.process.returncode}\n{logs}")

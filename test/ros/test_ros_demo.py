@@ -140,7 +140,7 @@ def shipped_model():
 
 
 def test_simulated_tabletop_with_the_shipped_model(shipped_model, tmp_path):
-    process = start_demo("None", f"{str(tmp_path / 'out')!r}")
+    process = start_demo("None", f"{str(tmp_path / 'out')!r}", "arm=False")
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert " grasp" in output
