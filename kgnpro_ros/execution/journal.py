@@ -68,11 +68,14 @@ class Journal:
         cancellation: Cancellation,
     ) -> None:
         self.stages: list[StageReport] = []
-        self.candidate = -1
-        self.attempt = 0
+        self._candidate, self._attempt = -1, 0
         self._clock = clock
         self._feedback = feedback
         self._cancellation = cancellation
+
+    def begin(self, candidate: int, attempt: int) -> None:
+        """Name the candidate and the number of the attempt of the stages that follow."""
+        self._candidate, self._attempt = candidate, attempt
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[Note]:
@@ -81,7 +84,7 @@ class Journal:
         try:
             self._check_cancelled()
             if self._feedback is not None:
-                self._feedback(Feedback(stage, self.candidate, self.attempt))
+                self._feedback(Feedback(stage, self._candidate, self._attempt))
             yield note
             self._check_cancelled()
         except Exception as error:
@@ -106,4 +109,4 @@ class Journal:
 
     def _record(self, stage: Stage, start: float, message: str, cause: str = "") -> None:
         seconds = self._clock() - start
-        self.stages.append(StageReport(self.candidate, stage, not cause, message, seconds, cause))
+        self.stages.append(StageReport(self._candidate, stage, not cause, message, seconds, cause))

@@ -84,7 +84,8 @@ class MplibArm:
         if away > START_TOLERANCE:
             text = f"the arm is {away:.3f} rad away from the start of the motion"
             raise ArmError(ArmFailure.START_MISMATCH, text)
-        self._controllers.follow(motion.trajectory)
+        if motion.duration > 0:
+            self._controllers.follow(motion.trajectory)
 
     def move_gripper(self, width: float) -> GripperState:
         """Open or close to an opening [m]; a stall is a result, not an error."""

@@ -65,6 +65,8 @@ class MplibPlanner:
         self._kinematics = Kinematics(model, self._config.seed)
         self._world = CollisionWorld(model, opening, self._config.point_spacing)
         self._table: float | None = None
+        self._obstacles: Obstacles | None = None
+        self._seen_from = np.zeros(0)
         self._interrupted = threading.Event()
         self._last_goal, self._tries = b"", 0
 
@@ -72,6 +74,9 @@ class MplibPlanner:
 
     def set_obstacles(self, obstacles: Obstacles, joints: FloatArray) -> None:
         """Replace what motions avoid; points on the arm itself at ``joints`` are left out."""
+        if obstacles is self._obstacles and np.array_equal(joints, self._seen_from):
+            return
+        self._obstacles, self._seen_from = obstacles, joints.copy()
         on_arm = self._world.on_robot(obstacles.points, joints, self._config.self_margin)
         self._table = obstacles.table_height
         self._world.set_points(obstacles.points[~on_arm])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from kgnpro_ros.config import PickConfig
 from kgnpro_ros.exceptions import PlanningError
-from kgnpro_ros.execution.arm import Arm, ArmError
+from kgnpro_ros.execution.arm import Arm, ArmError, ArmFailure
 from kgnpro_ros.execution.cancellation import Cancellation
 from kgnpro_ros.execution.candidates import Candidates, select_candidates
 from kgnpro_ros.execution.journal import Journal, StageError
@@ -22,6 +22,11 @@ from kgnpro_ros.execution.report import Cause, Feedback, PickReport, Place, Scen
 from kgnpro_ros.geometry.gripper import Gripper
 
 logger = logging.getLogger(__name__)
+
+#: After these the arm stands still and may go on: nothing is wrong with it.
+HARMLESS = frozenset(
+    {Cause.STALE_DETECTION, Cause.WRONG_FRAME, Cause.NO_CANDIDATE, ArmFailure.UNREACHABLE}
+)
 
 #: A wait that came from outside is cut into pieces of this length [s] to notice a cancellation.
 WAIT_STEP = 0.05
@@ -138,28 +143,29 @@ class _Run:
         self._planner = PickPlanner(arm, gripper, config, journal)
         self._motion = PickMotion(arm, self._planner, gripper.min_width, config, journal, wait)
         self._start = clock()
+        self._attempts = 0
         self._outcome = PickReport(False, "")
 
     def report(self) -> PickReport:
         """Run, and collect what there is to say."""
         try:
-            self._arm.resume()
             with self._goal.cancellation.stopping(self._arm.stop):
                 self._pick()
         except StageError as error:
             self._fail(error)
-        journal = self._journal
         return replace(
-            self._outcome, stages=tuple(journal.stages), attempts=journal.attempt,
+            self._outcome,
+            stages=tuple(self._journal.stages),
+            attempts=self._attempts,
             holding=self._motion.holding,
-        )  # fmt: skip
+        )
 
     def _pick(self) -> None:
         found = self._check()
         self._outcome = replace(self._outcome, rejected=found.rejected)
         failures = 0
         for candidate in found.candidates:
-            self._journal.candidate = candidate.index
+            self._journal.begin(candidate.index, self._attempts + 1)
             try:
                 plan = self._planner.plan(candidate, self._goal.scene, self._goal.place)
             except StageError as error:
@@ -171,30 +177,28 @@ class _Run:
                 text = f"candidate {candidate.index} can be picked; nothing moved"
                 self._outcome = replace(self._outcome, success=True, message=text)
                 return
-            self._journal.attempt += 1
+            self._attempts += 1
             if self._try(plan):
-                self._finish(plan)
+                self._finish(plan, candidate.index)
                 return
-            if self._journal.attempt == self._goal.max_attempts:
+            if self._attempts == self._goal.max_attempts:
                 break
         last = next(stage for stage in reversed(self._journal.stages) if not stage.ok)
-        text = f"{self._journal.attempt} attempts, {failures} candidates without a plan; the last"
+        text = f"{self._attempts} attempts, {failures} candidates without a plan; the last"
         text += f" failed in {last.stage.value}: {last.message}"
         self._outcome = replace(self._outcome, message=text)
 
     def _check(self) -> Candidates:
-        scene = self._goal.scene
+        scene, place = self._goal.scene, self._goal.place
         with self._journal.stage(Stage.CHECK) as note:
+            self._arm.resume()
             self._check_age()
-            frames = {"the grasps": scene.grasps.frame}
-            if self._goal.place is not None:
-                frames["the place pose"] = self._goal.place.frame
-            for what, frame in frames.items():
-                if frame != self._arm.base_frame:
-                    text = f"{what} are in {frame!r}; the arm's base is {self._arm.base_frame!r}"
-                    raise StageError(Cause.WRONG_FRAME, text)
+            self._check_frames(scene.grasps.frame, None if place is None else place.frame)
             self._arm.detach()
-            self._arm.set_obstacles(scene.obstacles)
+            if place is not None and not self._planner.place_reachable(place):
+                x, y, z = place.T_base_grasp[:3, 3]
+                text = f"the place at ({x:.3f}, {y:.3f}, {z:.3f}) m cannot be reached"
+                raise StageError(ArmFailure.UNREACHABLE, text)
             found = select_candidates(
                 scene.grasps, self._arm, self._gripper, self._config.candidates,
                 scene.obstacles.table_height,
@@ -206,9 +210,16 @@ class _Run:
             note(f"{len(found.candidates)} candidates, rejected: {dropped}")
         return found
 
+    def _check_frames(self, grasps: str, place: str | None) -> None:
+        base = self._arm.base_frame
+        for what, frame in (("the grasps", grasps), ("the place pose", place)):
+            if frame not in (base, None):
+                text = f"the frame of {what} is {frame!r}; expected the arm's base, {base!r}"
+                raise StageError(Cause.WRONG_FRAME, text)
+
     def _check_age(self) -> None:
         age = self._goal.scene.age + self._clock() - self._start
-        first = self._journal.attempt <= 1
+        first = self._attempts <= 1
         limit = self._config.max_grasp_age if first else self._config.max_retry_age
         if age > limit:
             text = f"the detection is {age:.1f} s old; at most {limit:g} s are allowed"
@@ -225,11 +236,10 @@ class _Run:
             return False
         return True
 
-    def _finish(self, plan: PickPlan) -> None:
-        picked = self._journal.candidate
+    def _finish(self, plan: PickPlan, index: int) -> None:
         height = self._config.lift_height
-        text = f"candidate {picked} lifted {height:.2f} m"
-        self._outcome = replace(self._outcome, message=text, picked=picked, lifted_height=height)
+        text = f"candidate {index} lifted {height:.2f} m"
+        self._outcome = replace(self._outcome, message=text, picked=index, lifted_height=height)
         if self._goal.place is not None:
             self._motion.place(plan, self._goal.place)
             text += " and placed"
@@ -246,7 +256,8 @@ class _Run:
         if self._outcome.picked >= 0:
             text = f"{self._outcome.message}, but not placed; {text}"
         try:
-            self._arm.stop()
+            if error.cause not in HARMLESS:
+                self._arm.stop()
         except ArmError as problem:
             text += f"; and it could not be told to stop: {problem}"
             logger.error("pick: %s", text)

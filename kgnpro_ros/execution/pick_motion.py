@@ -85,7 +85,9 @@ class PickMotion:
         arm = self._arm
         if failed in (Stage.OPEN, Stage.MOVE_PREGRASP):
             return  # the hand is not at the object
-        if failed is Stage.LIFT:
+        above = failed in (Stage.LIFT, Stage.HOLD)
+        lowered = above and self.holding
+        if lowered:
             with self._journal.stage(Stage.PUT_BACK):
                 tool = self._planner.tool(plan.T_base_grasp)
                 arm.execute(arm.plan_straight(tool, contact=True))
@@ -93,16 +95,16 @@ class PickMotion:
             note(self._open(plan.width))
             self.holding = False
             arm.detach()
-        if failed is not Stage.HOLD:  # the lift has brought the hand away already
+            arm.set_obstacles(scene.obstacles)
+        if lowered or not above:  # else the lift has brought the hand away already
             with self._journal.stage(Stage.RETREAT):
                 away = backed_off(plan.T_base_grasp, self._config.candidates.pregrasp_distance)
                 arm.execute(arm.plan_straight(self._planner.tool(away), contact=True))
-        arm.set_obstacles(scene.obstacles)
 
     def place(self, plan: PickPlan, place: Place) -> None:
         """Put the held object down and leave it."""
         arm, stage = self._arm, self._journal.stage
-        motions = self._planner.plan_place(place)
+        motions = self._planner.plan_place(place, plan.scene)
         with stage(Stage.MOVE_PLACE) as note:
             arm.execute(motions.move)
             width = self._close(Cause.SLIPPED, "the object was lost on the way to its place")

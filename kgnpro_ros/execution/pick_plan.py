@@ -89,18 +89,43 @@ class PickPlanner:
                     break
         raise failures[-1]
 
-    def plan_place(self, place: Place, start: FloatArray | None = None) -> PlacePlan:
-        """Plan how the object is put down, from joint positions or from where the arm is."""
+    def plan_place(self, place: Place, scene: Scene, start: FloatArray | None = None) -> PlacePlan:
+        """Plan how the object is put down.
+
+        Args:
+            place: Where to.
+            scene: The scene without the object.
+            start: Joint positions [rad] to start from; where the arm is when None.
+        """
         failures = []
-        for pose in (place.T_base_grasp, place.T_base_grasp @ TWIN):
+        for poses in self._place_poses(place):
             for _ in range(self._config.plan_tries):
                 try:
-                    return self._plan_place_pose(pose, start)
+                    return self._plan_place_poses(poses, scene, start)
                 except StageError as error:
                     if error.fatal:
                         raise
                     failures.append(error)
+                if failures[-1].cause is ArmFailure.IN_COLLISION:
+                    break
         raise failures[-1]
+
+    def place_reachable(self, place: Place) -> bool:
+        """Whether the arm can put something down, one way round or the other."""
+        ways = [self.tool(pose) for pose in self._place_poses(place)]
+        reached = self._arm.reachable(np.concatenate(ways)).reshape(len(ways), -1)
+        return bool(reached.all(axis=1).any())
+
+    def _place_poses(self, place: Place) -> list[FloatArray]:
+        """Grasp poses above, at and after the place, (3, 4, 4), for both ways round."""
+        config = self._config
+        return [
+            np.stack([
+                raised(pose, config.place_height), pose,
+                backed_off(pose, config.candidates.pregrasp_distance),
+            ])
+            for pose in (place.T_base_grasp, place.T_base_grasp @ TWIN)
+        ]  # fmt: skip
 
     def _plan_pose(
         self, pose: FloatArray, width: float, scene: Scene, place: Place | None
@@ -108,6 +133,7 @@ class PickPlanner:
         config, arm = self._config, self._arm
         pose_before = backed_off(pose, config.candidates.pregrasp_distance)
         with self._journal.stage(Stage.PLAN_PREGRASP) as note:
+            arm.set_obstacles(scene.obstacles)
             pregrasp = arm.plan_free(self.tool(pose_before))
             note(f"{pregrasp.duration:.1f} s")
         with self._journal.stage(Stage.PLAN_APPROACH) as note:
@@ -123,24 +149,19 @@ class PickPlanner:
         )
         rest = replace(scene, obstacles=replace(scene.obstacles, points=points[~held]))
         if place is not None:
-            self._check_place(place, lift.end, scene, rest)
+            self.plan_place(place, rest, lift.end)
         return PickPlan(pose, width, pregrasp, approach, lift, points[held], rest)
 
-    def _check_place(self, place: Place, start: FloatArray, scene: Scene, rest: Scene) -> None:
-        """Plan the way to the place as if the object were not there; it is held by then."""
-        self._arm.set_obstacles(rest.obstacles)
-        try:
-            self.plan_place(place, start)
-        finally:
-            self._arm.set_obstacles(scene.obstacles)
-
-    def _plan_place_pose(self, pose: FloatArray, start: FloatArray | None) -> PlacePlan:
-        arm, config = self._arm, self._config
+    def _plan_place_poses(
+        self, poses: FloatArray, scene: Scene, start: FloatArray | None
+    ) -> PlacePlan:
+        arm = self._arm
+        above, at, away = self.tool(poses)
         with self._journal.stage(Stage.PLAN_PLACE) as note:
-            move = arm.plan_free(self.tool(raised(pose, config.place_height)), start)
-            lower = arm.plan_straight(self.tool(pose), move.end, contact=True)
-            away = backed_off(pose, config.candidates.pregrasp_distance)
-            leave = arm.plan_straight(self.tool(away), lower.end, contact=True)
+            arm.set_obstacles(scene.obstacles)
+            move = arm.plan_free(above, start)
+            lower = arm.plan_straight(at, move.end, contact=True)
+            leave = arm.plan_straight(away, lower.end, contact=True)
             note(f"{move.duration + lower.duration + leave.duration:.1f} s")
         return PlacePlan(move, lower, leave)
 
@@ -148,7 +169,8 @@ class PickPlanner:
 def _hangs_on_posture(failure: StageError) -> bool:
     """Whether another try, which may end in another posture, may fare better.
 
-    The search for the pre-grasp has looked at several postures itself; where the hand touches
-    something, it does so in all of them.
+    The search for the pre-grasp has looked at several postures itself, that for the place tries
+    again itself; where the hand touches something, it does so in all postures.
     """
-    return failure.stage is not Stage.PLAN_PREGRASP and failure.cause is not ArmFailure.IN_COLLISION
+    straight = failure.stage in (Stage.PLAN_APPROACH, Stage.PLAN_LIFT)
+    return straight and failure.cause is not ArmFailure.IN_COLLISION
