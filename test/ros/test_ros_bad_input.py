@@ -100,6 +100,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.reliability("fault: unusable frames")
 @pytest.mark.parametrize("case", BAD)
 def test_bad_frames_are_answered_with_the_reason_and_good_ones_work_again(camera, caller, case):
     camera.spoil, words = BAD[case]
@@ -139,6 +140,7 @@ def test_padded_rows_and_byte_order_are_read_right(camera, caller, detector, ord
     assert caller.detect(wait_for_new_frame=True).success
 
 
+@pytest.mark.reliability("fault: clock")
 def test_frame_from_the_past_and_clock_that_jumps_back(camera, caller):
     camera.clock_offset = -30.0
     words = "s older than this node's clock"
@@ -149,6 +151,7 @@ def test_frame_from_the_past_and_clock_that_jumps_back(camera, caller):
     assert caller.detect_until(lambda r: r.success, wait_for_new_frame=True).success
 
 
+@pytest.mark.reliability("fault: clock")
 def test_frame_from_the_future(camera, caller):
     camera.clock_offset = 30.0
     words = "s ahead of this node's clock"
@@ -159,6 +162,7 @@ def test_frame_from_the_future(camera, caller):
     assert caller.detect_until(lambda r: r.success, wait_for_new_frame=True).success
 
 
+@pytest.mark.reliability("fault: clock")
 def test_recording_that_starts_again_keeps_delivering(local):
     """Stamps jump back by 20 s again and again; every pass must give frames."""
     camera = local(TestCamera("loop"))
@@ -171,6 +175,7 @@ def test_recording_that_starts_again_keeps_delivering(local):
     assert "jumped back" in node.problems.last
 
 
+@pytest.mark.reliability("fault: camera stops or lacks a stream")
 @pytest.mark.parametrize(
     ("silent", "words"),
     [
@@ -189,6 +194,7 @@ def test_a_camera_that_stops(camera, caller, detector, silent, words):
     assert caller.detect_until(lambda r: r.success).success
 
 
+@pytest.mark.reliability("diagnostics: what is waited for")
 def test_missing_camera_info_and_missing_topics_are_named_within_3_seconds(local):
     camera = local(TestCamera("half"))
     camera.silent = {"info"}
@@ -203,6 +209,7 @@ def test_missing_camera_info_and_missing_topics_are_named_within_3_seconds(local
     assert "sensor_msgs/msg/Image" in lonely.problems.last
 
 
+@pytest.mark.reliability("diagnostics: what is waited for")
 def test_wrong_type_on_a_topic_is_named(local):
     # Another context is another DDS participant, as in another process.
     context = rclpy.Context()
@@ -219,6 +226,7 @@ def test_wrong_type_on_a_topic_is_named(local):
         context.try_shutdown()
 
 
+@pytest.mark.reliability("fault: stamps apart")
 def test_streams_that_do_not_pair_are_explained(local):
     camera = local(TestCamera("apart"))
     node = local(make_detector("apart", "apart", stall_timeout=0.5))
@@ -231,6 +239,7 @@ def test_streams_that_do_not_pair_are_explained(local):
     assert "expected less than sync_slop" in node.problems.last
 
 
+@pytest.mark.reliability("fault: model or defect")
 def test_unexpected_errors_do_not_end_the_node(local, camera):
     class Failing(QuickDetector):
         broken = True
@@ -270,6 +279,7 @@ def garbage(path):
     path.write_bytes(b"\x80\x02}q\x00not a safetensors file" * 10)
 
 
+@pytest.mark.reliability("fault: model or defect")
 @pytest.mark.parametrize("make", [None, truncated, foreign, garbage])
 def test_a_bad_model_leaves_the_node_up_and_unconfigured(local, tmp_path, make):
     name = "model_" + ("missing" if make is None else make.__name__)
@@ -287,6 +297,7 @@ def test_a_bad_model_leaves_the_node_up_and_unconfigured(local, tmp_path, make):
     assert node.set_parameters([Parameter("model", value="none")])[0].successful
 
 
+@pytest.mark.reliability("fault: parameters")
 def test_a_parameter_out_of_range_at_start_is_answered_and_can_be_set_right(local, camera):
     node = local(make_detector("bad", "ranged", **{"decode.top_k": 0}))
     client = local(Caller("ranged_caller", "/ranged/detect_grasps"))
@@ -298,6 +309,7 @@ def test_a_parameter_out_of_range_at_start_is_answered_and_can_be_set_right(loca
     assert client.detect_until(lambda r: r.success).success
 
 
+@pytest.mark.reliability("fault: camera stops or lacks a stream")
 def test_camera_info_sent_only_once_is_enough(local):
     camera = local(TestCamera("once"))
     camera.silent = {"info"}

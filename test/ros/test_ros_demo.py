@@ -73,6 +73,7 @@ def test_frames_of_a_folder_end_to_end(frames, untrained, tmp_path):
     assert descendants(str(tmp_path)) == []
 
 
+@pytest.mark.reliability("fault: signals to nodes")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_children_end_with_the_demo(frames, tmp_path, number):
     out = tmp_path / "out"
@@ -89,6 +90,7 @@ def test_children_end_with_the_demo(frames, tmp_path, number):
     assert descendants(str(tmp_path)) == []
 
 
+@pytest.mark.reliability("diagnostics: what is waited for")
 def test_a_camera_that_cannot_start_is_reported(tmp_path, capfd):
     (tmp_path / "frames").mkdir()
     assert demo.run(tmp_path / "frames", tmp_path / "out") == 1
@@ -112,6 +114,7 @@ def test_the_domain_of_the_user_is_kept():
     assert 1 <= int(demo.demo_environment({})["ROS_DOMAIN_ID"]) <= 100
 
 
+@pytest.mark.reliability("fault: signals to nodes")
 @pytest.mark.parametrize("module", ["detector_node", "replay_node"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nodes_leave_cleanly_on_signals(frames, module, number):

@@ -115,6 +115,7 @@ def test_mask_of_a_request(caller):
     assert [c.instance_id for c in one.candidates] == [7]
 
 
+@pytest.mark.reliability("diagnostics: zero grasps with counts")
 def test_nothing_found_is_a_success_with_a_reason(caller):
     roi = RegionOfInterest(x_offset=0, y_offset=0, width=5, height=5)
     response = caller.detect(roi=roi)
@@ -124,6 +125,7 @@ def test_nothing_found_is_a_success_with_a_reason(caller):
     assert "outside_mask 3" in response.message
 
 
+@pytest.mark.reliability("fault: service requests")
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -216,6 +218,7 @@ def test_set_enabled_stops_and_starts_continuous_detection(detector, caller):
     assert wait_until(lambda: detector.worker.detections > count + 2)
 
 
+@pytest.mark.reliability("fault: parameters")
 def test_parameters_change_the_next_detection_and_bad_ones_are_refused(caller):
     client = caller.create_client(
         SetParameters, "/one/grasp_detector/set_parameters", callback_group=caller.group
@@ -284,6 +287,7 @@ def test_many_callers_all_get_an_answer(local, camera):
     assert sum("no new frame" in m for m in messages) == 4
 
 
+@pytest.mark.reliability("fault: quality of service")
 @pytest.mark.parametrize("asked", ["auto", "best_effort"])
 @pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best_effort"])
 def test_both_kinds_of_publishers_are_received(local, reliable, asked):
@@ -294,6 +298,7 @@ def test_both_kinds_of_publishers_are_received(local, reliable, asked):
     assert client.detect_until(lambda r: r.success).success
 
 
+@pytest.mark.reliability("fault: quality of service")
 def test_incompatible_quality_of_service_is_explained(local):
     local(TestCamera("quiet", reliable=False))
     local(make_detector("quiet", "strict", reliability="reliable"))
@@ -305,6 +310,7 @@ def test_incompatible_quality_of_service_is_explained(local):
     assert "reliability: auto or best_effort" in response.message
 
 
+@pytest.mark.reliability("fault: lifecycle")
 def test_lifecycle(local, camera):
     node = local(make_detector("cam", "life", autostart=False))
     client = local(Caller("life_caller", "/life/detect_grasps"))
