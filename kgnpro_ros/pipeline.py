@@ -203,37 +203,33 @@ class GraspDetector:
         self, candidates: KeypointBatch, solved: Tensor, solutions: PnPResult
     ) -> GraspBatch:
         """Grasps of the solved candidates; those without a pose are counted as rejected."""
-        status = candidates.status.clone()
-        status[solved] = solutions.status
-        bad = solutions.reprojection_error > self.config.pnp.max_reprojection_error
-        high = int(GraspStatus.HIGH_REPROJECTION_ERROR)
-        status[solved] = torch.where(
-            bad & (solutions.status == 0), torch.full_like(solutions.status, high), status[solved]
-        )
-        values, counts = torch.unique(status, return_counts=True)
+        status, index = candidates.status.numpy().copy(), solved.numpy()
+        error = _numpy(solutions.reprojection_error)
+        found = solutions.status.numpy()
+        bad = (found == GraspStatus.OK) & (error > self.config.pnp.max_reprojection_error)
+        status[index] = np.where(bad, int(GraspStatus.HIGH_REPROJECTION_ERROR), found)
         rejected = {
-            GraspStatus(value).name.lower(): count
-            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-            if value != GraspStatus.OK
+            GraspStatus(value).name.lower(): int(count)
+            for value, count in enumerate(np.bincount(status))
+            # Cells below the threshold are no candidates anybody proposed.
+            if count and value not in (GraspStatus.OK, GraspStatus.LOW_SCORE)
         }
-        # Cells below the threshold are no candidates anybody proposed.
-        rejected.pop(GraspStatus.LOW_SCORE.name.lower(), None)
-        good = torch.nonzero(status[solved] == int(GraspStatus.OK))[:, 0]
-        index = solved[good]
-        poses = np.tile(np.eye(4), (len(good), 1, 1))
-        poses[:, :3, :3] = _numpy(solutions.rotation[good])
-        poses[:, :3, 3] = _numpy(solutions.translation[good])
-        confidence = _numpy(candidates.confidence[index])
+        good = status[index] == GraspStatus.OK
+        index = index[good]
+        poses = np.tile(np.eye(4), (len(index), 1, 1))
+        poses[:, :3, :3] = _numpy(solutions.rotation)[good]
+        poses[:, :3, 3] = _numpy(solutions.translation)[good]
+        confidence = _numpy(candidates.confidence)[index]
         return GraspBatch(
             poses=poses,
             frame=CAMERA_FRAME,
-            widths=_numpy(candidates.widths[index]),
+            widths=_numpy(candidates.widths)[index],
             confidence=confidence,
             score=confidence,
-            reprojection_error=_numpy(solutions.reprojection_error[good]),
-            covariance=_numpy(solutions.covariance[good]),
-            keypoints=_numpy(candidates.keypoints[index]),
-            status=status[index].numpy(),
+            reprojection_error=error[good],
+            covariance=_numpy(solutions.covariance)[good],
+            keypoints=_numpy(candidates.keypoints)[index],
+            status=status[index],
             rejected=rejected,
         )
 

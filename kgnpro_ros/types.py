@@ -300,14 +300,18 @@ class GraspBatch:
     def select(self, index: ArrayLike | slice) -> GraspBatch:
         """The grasps of a boolean mask, an index array or a slice; ``rejected`` is kept."""
         chosen = index if isinstance(index, slice) else np.asarray(index)
-        if not isinstance(chosen, slice) and chosen.size == 0:
-            chosen = chosen.astype(np.int64)
-        changes = {
-            item.name: getattr(self, item.name)[chosen]
-            for item in fields(self)
-            if item.name not in ("frame", "rejected")
-        }
-        return replace(self, **changes)
+        if not isinstance(chosen, slice):
+            if chosen.ndim != 1:
+                raise ShapeError(f"index has shape {chosen.shape}; expected one axis")
+            if chosen.size == 0:
+                chosen = chosen.astype(np.int64)
+        # Some of what was checked needs no check: filters and ranking select at every frame.
+        selected = object.__new__(GraspBatch)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            kept = item.name in ("frame", "rejected")
+            object.__setattr__(selected, item.name, value if kept else value[chosen])
+        return selected
 
     def sorted(self) -> GraspBatch:
         """The grasps with the highest score first; ties keep their order."""

@@ -8,7 +8,6 @@ points and is no evidence either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +21,7 @@ from kgnpro_ros.types import RGBDImage
 
 FloatArray = NDArray[np.float64]
 Points = NDArray[np.float32]
+IntArray = NDArray[np.int64]
 
 #: Most grasp-point pairs that are looked at together: what a processor cache holds.
 PAIRS_AT_ONCE = 250_000
@@ -54,29 +54,49 @@ def solid_points(
     Returns:
         Points in the camera frame [m], shape (P, 3).
     """
-    stride = max(1, round(config.cloud_spacing * image.camera.fx / max(distance, 0.05)))
-    cloud = image.camera.point_cloud(image.depth, stride)
-    z = cloud[..., 2]
+    camera = image.camera
+    stride = max(1, round(config.cloud_spacing * camera.fx / max(distance, 0.05)))
+    depth = np.ascontiguousarray(image.depth[::stride, ::stride])
+    u = (np.arange(0, camera.width, stride, dtype=np.float32) - camera.cx) / camera.fx
+    v = (np.arange(0, camera.height, stride, dtype=np.float32) - camera.cy) / camera.fy
+    u, v = u.astype(np.float32), v.astype(np.float32)
+    if table is None:
+        index = np.flatnonzero(np.isfinite(depth))
+    else:
+        # Most pixels show the table: they are left out before anything else is looked at.
+        a, b, c = table.normal.astype(np.float32)
+        height = (u * a + (v * b + c)[:, None]) * depth
+        least = max(config.table_clearance, 3.0 * table.rms) - table.offset
+        index = np.flatnonzero(height > np.float32(least))
+    row, column = np.divmod(index, depth.shape[1])
     steepness = np.tan(np.radians(min(config.max_incidence, 89.9))) * stride
-    keep = ~_steep(z, np.float32(steepness / image.camera.fx), axis=1)
-    keep &= ~_steep(z, np.float32(steepness / image.camera.fy), axis=0)
-    keep &= np.isfinite(z)
-    if table is not None:
-        keep &= table.height(cloud) > max(config.table_clearance, 3.0 * table.rms)
-    return cloud[keep]
+    steep = _steep(depth, index, column, 1, np.float32(steepness / camera.fx))
+    steep |= _steep(depth, index, row, depth.shape[1], np.float32(steepness / camera.fy))
+    row, column = row[~steep], column[~steep]
+    z = depth[row, column]
+    return np.stack([u[column] * z, v[row] * z, z], axis=-1)
 
 
-def _steep(z: Points, slope: np.float32, axis: int) -> NDArray[np.bool_]:
-    """Pixels whose depth differs from both neighbours by more than ``slope`` times depth."""
-    step = np.abs(np.diff(z, axis=axis))
-    result = np.zeros(z.shape, dtype=bool)
-    inner = [slice(None), slice(None)]
-    before, after = inner.copy(), inner.copy()
-    inner[axis], before[axis], after[axis] = slice(1, -1), slice(None, -1), slice(1, None)
+def _steep(
+    depth: Points, index: IntArray, position: IntArray, step: int, slope: np.float32
+) -> NDArray[np.bool_]:
+    """Pixels whose depth differs from both neighbours by more than ``slope`` times depth.
+
+    Args:
+        depth: Depth [m], shape (H, W).
+        index: Flat indices of the pixels to look at, shape (M,).
+        position: Their column for neighbours to the sides, their row for those above and below.
+        step: 1 or W: from one neighbour to the next.
+        slope: Largest relative difference.
+    """
+    last = depth.shape[1 if step == 1 else 0] - 1
+    inner = (position > 0) & (position < last)
+    flat, index = depth.ravel(), np.where(inner, index, step)
+    middle = flat[index]
     # fmin: a neighbour without depth says nothing.
-    smaller = np.fmin(step[tuple(before)], step[tuple(after)])
-    result[tuple(inner)] = smaller > slope * z[tuple(inner)]
-    return result
+    smaller = np.fmin(np.abs(flat[index - step] - middle), np.abs(flat[index + step] - middle))
+    steep: NDArray[np.bool_] = inner & (smaller > slope * middle)
+    return steep
 
 
 def count_contacts(
@@ -94,78 +114,127 @@ def count_contacts(
     Returns:
         Counts for every grasp and opening.
     """
-    between = np.zeros(openings.shape, dtype=np.int64)
-    hits = np.zeros(openings.shape, dtype=np.int64)
-    rows = max(1, PAIRS_AT_ONCE // max(1, len(points)))
-    for start in range(0, len(poses) if len(points) else 0, rows):
-        part = slice(start, start + rows)
-        near = _near_hand(points, poses[part], gripper, config)
-        for k in range(openings.shape[1]):
-            half = (openings[part, k] / 2).astype(np.float32)
-            between[part, k], hits[part, k] = _count(near, half, gripper)
-    return Contacts(between, hits)
+    return near_hand(points, poses, openings, gripper, config).contacts()
 
 
 @dataclass(frozen=True)
-class _Near:
-    """What the hands of N grasps may meet.
+class NearHand:
+    """What the hands of N grasps may meet: pairs of a grasp and a point.
 
     Attributes:
-        in_palm: Number of points inside the palm box, shape (N,).
-        grasp: For each pair of a grasp and a point within the fingers' extent along approach axis
-            and normal: index of the grasp, shape (M,).
-        side: Distance of the point from the middle of the jaws along the closing axis [m], (M,).
-        held: Whether it is far enough behind the tips, and not behind the fingers, (M,).
+        palm_grasp: Index of the grasp, for points within the palm's extent along closing axis and
+            normal, shape (Q,).
+        palm_x: Their place along the approach axis [m], shape (Q,).
+        grasp: The same for points within the fingers' extent along the normal, shape (M,).
+        x: Their place along the approach axis [m], shape (M,).
+        side: Their distance from the middle of the jaws along the closing axis [m], shape (M,).
+        beside_palm: Whether they are within the palm's extent, too, shape (M,).
+        openings: Jaw openings [m], shape (N, K).
+        gripper, config: As given.
     """
 
-    in_palm: NDArray[np.int64]
-    grasp: NDArray[np.int64]
+    palm_grasp: IntArray
+    palm_x: Points
+    grasp: IntArray
+    x: Points
     side: Points
-    held: NDArray[np.bool_]
+    beside_palm: NDArray[np.bool_]
+    openings: FloatArray
+    gripper: Gripper
+    config: FilterConfig
+
+    def contacts(self, advance: float = 0.0) -> Contacts:
+        """Counts with all grasps moved along their approach axis by ``advance`` [m]."""
+        n, k = self.openings.shape
+        gripper, back = self.gripper, self.config.approach_distance
+        low, high = gripper.palm.lower[0] - back + advance, gripper.palm.upper[0] + advance
+        in_palm = _count(self.palm_grasp[(self.palm_x >= low) & (self.palm_x <= high)], n)
+        ends = self.x <= advance
+        finger = ends & (self.x >= advance - gripper.finger_length - back)
+        # No point counts twice.
+        finger &= ~(self.beside_palm & (self.x >= low) & (self.x <= high))
+        held = finger & (self.x <= advance - self.config.min_depth_between)
+        held &= self.x >= advance - gripper.finger_length
+        grasp, side = self.grasp[finger], self.side[finger]
+        held = held[finger]
+        between = np.empty((n, k), dtype=np.int64)
+        hits = np.empty((n, k), dtype=np.int64)
+        for i in range(k):
+            beyond = side - (self.openings[:, i] / 2).astype(np.float32)[grasp]
+            between[:, i] = _count(grasp[held & (beyond < 0)], n)
+            touching = (beyond >= 0) & (beyond <= gripper.finger_thickness)
+            hits[:, i] = _count(grasp[touching], n) + in_palm
+        return Contacts(between, hits)
 
 
-def _near_hand(points: Points, poses: FloatArray, gripper: Gripper, config: FilterConfig) -> _Near:
+def near_hand(
+    points: Points,
+    poses: FloatArray,
+    openings: FloatArray,
+    gripper: Gripper,
+    config: FilterConfig,
+    reach: float = 0.0,
+) -> NearHand:
+    """Find the points that each hand may meet.
+
+    The other arguments are those of :func:`count_contacts`; ``reach`` is the largest advance [m]
+    that will be asked for.
+    """
     lower, upper = gripper.palm.lower, gripper.palm.upper
-    breadth, back = gripper.finger_breadth / 2, config.approach_distance
-    half_y = max(breadth, -lower[1], upper[1])
-    x, y = _coordinate(points, poses, 0), _coordinate(points, poses, 1)
-    near = (np.abs(y) <= half_y) & (x <= max(0.0, upper[0]))
-    near &= x >= min(lower[0], -gripper.finger_length) - back
-    index = np.flatnonzero(near)
-    grasp = np.repeat(np.arange(len(poses)), np.count_nonzero(near, axis=1))
-    x, y = x.ravel()[index], y.ravel()[index]
-    z = _coordinate(points, poses, 2).ravel()[index]
-    palm = (x <= upper[0]) & (x >= lower[0] - back) & (y >= lower[1]) & (y <= upper[1])
-    palm &= (z >= lower[2]) & (z <= upper[2])
-    fingers = (np.abs(y) <= breadth) & (x <= 0) & (x >= -gripper.finger_length - back)
-    finger = np.flatnonzero(fingers & ~palm)  # no point counts twice
-    x = x[finger]
-    return _Near(
-        in_palm=np.bincount(grasp[palm], minlength=len(poses)),
-        grasp=grasp[finger],
-        side=np.abs(z[finger]),
-        held=(x <= -config.min_depth_between) & (x >= -gripper.finger_length),
-    )
+    half_y = max(gripper.finger_breadth / 2, -lower[1], upper[1])
+    far = max(0.0, upper[0]) + reach
+    near = min(lower[0], -gripper.finger_length) - config.approach_distance
+    half_z = max(-lower[2], upper[2], openings.max(initial=0.0) / 2 + gripper.finger_thickness)
+    # Coordinates in units of half the hand's extent: what is within it is at most one.
+    low, high = np.array([near, -half_y, -half_z]), np.array([far, half_y, half_z])
+    grasp, local = _pairs(points, poses, (low + high) / 2, (high - low) / 2)
+    x, y, z = local
+    palm = (y >= lower[1]) & (y <= upper[1]) & (z >= lower[2]) & (z <= upper[2])
+    side = np.abs(z)
+    fingers = np.abs(y) <= gripper.finger_breadth / 2
+    fingers &= side <= np.float32(openings.max(initial=0.0) / 2 + gripper.finger_thickness + 1e-6)
+    return NearHand(
+        grasp[palm], x[palm], grasp[fingers], x[fingers], side[fingers], palm[fingers],
+        openings, gripper, config,
+    )  # fmt: skip
 
 
-def _coordinate(points: Points, poses: FloatArray, axis: int) -> Points:
-    """One coordinate of all points in all grasp frames [m], shape (N, P)."""
-    direction = poses[:, :3, axis]
-    shift = np.einsum("ni,ni->n", direction, poses[:, :3, 3])
-    result: Points = direction.astype(np.float32) @ points.T
-    result -= shift.astype(np.float32)[:, None]
-    return result
+def _pairs(
+    points: Points, poses: FloatArray, middle: FloatArray, half: FloatArray
+) -> tuple[IntArray, tuple[Points, Points, Points]]:
+    """Pairs of a grasp and a point in its box: index of the grasp (M,), coordinates [m], (M,) each.
+
+    The box, given by its middle and half its size in the grasp frames, shape (3,) [m], bounds x and
+    y only.
+    """
+    axes = np.swapaxes(poses[:, :3, :3], 1, 2)
+    shift = (axes @ poses[:, :3, 3:])[..., 0] + middle
+    scaled = np.concatenate([axes, -shift[..., None]], axis=2) / half[:, None]
+    rows = scaled.astype(np.float32)
+    columns = np.concatenate([points.T, np.ones((1, len(points)), dtype=np.float32)])
+    count = len(points)
+    grasps, found = [np.zeros(0, dtype=np.int64)], [np.zeros((3, 0), dtype=np.float32)]
+    together = max(1, PAIRS_AT_ONCE // max(1, count))
+    for start in range(0, len(poses) if count else 0, together):
+        local = [rows[start : start + together, axis] @ columns for axis in range(3)]
+        # The thinnest axis and the approach leave few; one comparison for both.
+        worst = np.abs(local[1])
+        np.maximum(worst, np.abs(local[0]), out=worst)
+        index = np.flatnonzero(worst <= 1.0)
+        number = len(worst)
+        borders = np.searchsorted(index, np.arange(number + 1) * count)
+        grasps.append(np.repeat(np.arange(start, start + number), np.diff(borders)))
+        found.append(np.stack([values.ravel()[index] for values in local]))
+    local_points = np.concatenate(found, axis=1)
+    local_points *= half.astype(np.float32)[:, None]
+    local_points += middle.astype(np.float32)[:, None]
+    x, y, z = local_points
+    return np.concatenate(grasps), (x, y, z)
 
 
-def _count(
-    near: _Near, half_opening: Points, gripper: Gripper
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Points between the fingers and points hit, at one opening per grasp (half of it, [m])."""
-    beyond = near.side - half_opening[near.grasp]
-    finger = near.grasp[(beyond >= 0) & (beyond <= gripper.finger_thickness)]
-    between = near.grasp[near.held & (beyond < 0)]
-    n = len(half_opening)
-    return np.bincount(between, minlength=n), np.bincount(finger, minlength=n) + near.in_palm
+def _count(grasp: IntArray, number: int) -> IntArray:
+    """How often each grasp occurs, shape (number,)."""
+    return np.bincount(grasp, minlength=number)
 
 
 def table_gaps(
@@ -185,24 +254,17 @@ def table_gaps(
     """
     height = poses[:, :3, 3] @ table.normal + table.offset
     up = table.normal @ poses[:, :3, :3]  # table normal in the grasp frames, (N, 3)
-    gaps = np.empty(openings.shape)
-    for k in range(openings.shape[1]):
-        lowest = np.full(len(poses), np.inf)
-        for lower, upper in _boxes(openings[:, k], gripper, config.approach_distance):
-            lowest = np.minimum(lowest, np.minimum(up * lower, up * upper).sum(axis=-1))
-        gaps[:, k] = height + lowest
+    back, size = config.approach_distance, np.abs(up)
+    palm_low, palm_high = np.array(gripper.palm.lower), np.array(gripper.palm.upper)
+    palm_low[0] -= back
+    palm = np.minimum(up * palm_low, up * palm_high).sum(axis=1)
+    # The two fingers are mirror images: the outer side of one of them is lowest.
+    finger = np.minimum(up[:, 0] * -(gripper.finger_length + back), 0.0)
+    finger -= size[:, 1] * gripper.finger_breadth / 2
+    outer = openings / 2 + gripper.finger_thickness
+    lowest = np.minimum(finger[:, None] - size[:, 2:] * outer, palm[:, None])
+    gaps: FloatArray = height[:, None] + lowest
     return gaps
-
-
-def _boxes(
-    openings: FloatArray, gripper: Gripper, back: float
-) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Lower and upper corners of both fingers and the palm, each of a shape that meets (N, 3)."""
-    lower, upper = gripper.finger_boxes(openings)
-    lower[..., 0] -= back
-    yield lower[:, 0], upper[:, 0]
-    yield lower[:, 1], upper[:, 1]
-    yield np.asarray(gripper.palm.lower) - (back, 0.0, 0.0), np.asarray(gripper.palm.upper)
 
 
 def missing_between(

@@ -187,43 +187,45 @@ def _check_hand(
         return status, widths, poses
     distance = float(np.median(poses[:, 2, 3]))
     points = collision.solid_points(image, table, config, distance)
+    advances = (0.0, *sorted(config.advance_steps))
+    near = collision.near_hand(points, poses, openings, gripper, config, reach=advances[-1])
     pending = np.arange(len(grasps))
-    for number, advance in enumerate((0.0, *sorted(config.advance_steps))):
-        moved = grasps.poses[pending]
+    for advance in advances:
+        moved = grasps.poses.copy()
         moved[:, :3, 3] += advance * moved[:, :3, 0]
-        found, width = _check_poses(moved, openings[pending], points, image, gripper, config, table)
+        found, width = _check_poses(moved, pending, near.contacts(advance), image, near, table)
         passed = found == GraspStatus.OK
-        if number == 0:
+        if advance == 0.0:
             status[pending] = found
         index = pending[passed]
-        status[index], widths[index], poses[index] = GraspStatus.OK, width[passed], moved[passed]
+        status[index], widths[index], poses[index] = GraspStatus.OK, width[passed], moved[index]
         pending = pending[~passed & (status[pending] == GraspStatus.EMPTY)]
+        if len(pending) == 0:
+            break
     return status, widths, poses
 
 
 def _check_poses(
     poses: FloatArray,
-    openings: FloatArray,
-    points: NDArray[np.float32],
+    chosen: NDArray[np.int64],
+    contacts: collision.Contacts,
     image: RGBDImage,
-    gripper: Gripper,
-    config: FilterConfig,
+    near: collision.NearHand,
     table: Plane | None,
 ) -> tuple[NDArray[np.int64], FloatArray]:
-    """Status (N,) and opening (N,) [m]: the first of K openings that passes, else the first."""
-    if len(poses) == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    contacts = collision.count_contacts(points, poses, openings, gripper, config)
-    empty = contacts.between < config.min_points_between
-    doubt = np.flatnonzero(empty[:, 0])
-    missing = collision.missing_between(
-        poses[doubt], openings[doubt, 0], image.depth, image.camera, gripper
-    )
-    empty[doubt[missing > config.max_missing_between]] = False
-    touches = contacts.hits > config.max_points_hit
+    """Status (M,) and opening (M,) [m] of M chosen grasps: the first of K openings that passes."""
+    poses, openings, config = poses[chosen], near.openings[chosen], near.config
+    empty = contacts.between[chosen] < config.min_points_between
+    if config.max_missing_between < 1.0:
+        doubt = np.flatnonzero(empty[:, 0])
+        missing = collision.missing_between(
+            poses[doubt], openings[doubt, 0], image.depth, image.camera, near.gripper
+        )
+        empty[doubt[missing > config.max_missing_between]] = False
+    touches = contacts.hits[chosen] > config.max_points_hit
     below = np.zeros(openings.shape, dtype=bool)
     if table is not None:
-        gaps = collision.table_gaps(poses, openings, table, gripper, config)
+        gaps = collision.table_gaps(poses, openings, table, near.gripper, config)
         below = gaps < -config.table_tolerance
     passes = ~(empty | touches | below)
     choice = np.where(passes.any(axis=1), passes.argmax(axis=1), 0)
@@ -233,22 +235,3 @@ def _check_poses(
     _mark(status, touches[row, choice], GraspStatus.COLLISION_CLOUD)
     _mark(status, below[row, choice], GraspStatus.COLLISION_TABLE)
     return status, openings[row, choice]
-
-
-def _crop(
-    points: collision.Points,
-    poses: FloatArray,
-    openings: FloatArray,
-    gripper: Gripper,
-    config: FilterConfig,
-) -> collision.Points:
-    """Points within reach of any hand."""
-    corners = np.abs([gripper.palm.lower, gripper.palm.upper]).max(axis=0)
-    half_z = max(corners[2], openings.max() / 2 + gripper.finger_thickness)
-    reach = np.linalg.norm([max(corners[0], gripper.finger_length), corners[1], half_z])
-    reach += config.approach_distance
-    origins = poses[:, :3, 3]
-    low, high = origins.min(axis=0) - reach, origins.max(axis=0) + reach
-    inside = ((points >= low.astype(np.float32)) & (points <= high.astype(np.float32))).all(axis=1)
-    cropped: collision.Points = points[inside]
-    return cropped

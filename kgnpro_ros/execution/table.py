@@ -71,27 +71,30 @@ def find_table(image: RGBDImage, config: TableConfig | None = None) -> Plane | N
     start = _best_hypothesis(points, config)
     if start is None:
         return None
-    normal, offset = start
+    homogeneous = np.ones((len(points), 4))
+    homogeneous[:, :3] = points
+    plane = np.array([*start[0], start[1]], dtype=np.float64)
     for _ in range(REFINEMENTS):
-        inliers = points[np.abs(points @ normal + offset) < config.inlier_distance]
+        inliers = homogeneous[np.abs(homogeneous @ plane) < config.inlier_distance]
         if len(inliers) < 3:
             return None
-        normal, offset = _least_squares(inliers)
-    residual = np.abs(points @ normal + offset)
+        plane = _least_squares(inliers)
+    residual = np.abs(homogeneous @ plane)
     inlier = residual < config.inlier_distance
     share = float(inlier.mean())
     if share < config.min_share:
         return None
     rms = float(np.sqrt(np.mean(np.square(residual[inlier]))))
-    sign = 1.0 if offset >= 0 else -1.0
-    return Plane(sign * normal.astype(np.float64), float(sign * offset), share, rms)
+    plane *= 1.0 if plane[3] >= 0 else -1.0
+    return Plane(plane[:3], float(plane[3]), share, rms)
 
 
 def _best_hypothesis(points: Points, config: TableConfig) -> tuple[Points, np.float32] | None:
     """The plane through three points with the most inliers, among random triples."""
     rng = np.random.default_rng(config.seed)
     corner = points[rng.integers(0, len(points), (config.hypotheses, 3))]
-    normals = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    (a, b, c), (d, e, f) = (corner[:, 1] - corner[:, 0]).T, (corner[:, 2] - corner[:, 0]).T
+    normals = np.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=-1)
     length = np.linalg.norm(normals, axis=1)
     # Three points closer than a millimetre or on one line define no plane.
     usable = length > 1e-6
@@ -102,14 +105,15 @@ def _best_hypothesis(points: Points, config: TableConfig) -> tuple[Points, np.fl
     sample = points[rng.integers(0, len(points), SAMPLE_SIZE)]
     distance = normals @ sample.T
     distance += offsets[:, None]
-    counts = np.count_nonzero(np.abs(distance, out=distance) < config.inlier_distance, axis=1)
+    near = np.abs(distance, out=distance) < config.inlier_distance
+    counts = np.add.reduce(near.view(np.int8), axis=1, dtype=np.int32)
     best = int(np.argmax(counts))
     return normals[best], np.float32(offsets[best])
 
 
-def _least_squares(points: Points) -> tuple[Points, np.float32]:
-    """Plane of least squared distance."""
-    mean = points.mean(axis=0, dtype=np.float64)
-    centred = points - mean
-    normal = np.linalg.eigh(centred.T @ centred)[1][:, 0]
-    return normal.astype(np.float32), np.float32(-(normal @ mean))
+def _least_squares(homogeneous: FloatArray) -> FloatArray:
+    """Plane (normal, offset) of least squared distance to points (x, y, z, 1), shape (N, 4)."""
+    moments = homogeneous.T @ homogeneous / len(homogeneous)
+    mean = moments[:3, 3]
+    normal = np.linalg.eigh(moments[:3, :3] - np.outer(mean, mean))[1][:, 0]
+    return np.append(normal, -(normal @ mean))
