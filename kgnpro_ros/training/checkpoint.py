@@ -128,7 +128,8 @@ def check_resumable(
         ModelError: If anything else differs than what is free or allowed; names all of it.
     """
     stored = config_from_dict(TrainConfig, content["kgnpro_config"], str(checkpoint))
-    before = flat_settings({**asdict(stored), "data": content.get("kgnpro_card", {}).get("data", [])})
+    stored_data = content.get("kgnpro_card", {}).get("data", [])
+    before = flat_settings({**asdict(stored), "data": stored_data})
     now = flat_settings({**asdict(config), "data": list(data)})
     unknown = [name for name in allow if not any(_within(key, name) for key in {**before, **now})]
     if unknown:
