@@ -473,7 +473,8 @@ def test_cancel_in_every_stage(stage):
     assert report.failure.stage.value == stage
     assert report.failure.cause == "cancelled"
     assert "cancelled" in report.message
-    assert arm.stopped and len(arm.moves) == moved[0], "nothing moves after the request"
+    assert arm.stopped
+    assert len(arm.moves) == moved[0], "nothing moves after the request"
     assert words(report).count(stage) == 1
     assert report.stages[-1] is report.failure
     assert report.holding == (arm.held is not None)
