@@ -36,6 +36,8 @@ _PREFIX = "panda_"
 MAX_WIDTH = 0.08
 #: Where the arm waits [rad]: hand over the near edge of the scene, pointing down.
 HOME: FloatArray = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])
+#: The same for an arm that carries the camera: the default wrist camera is 0.64 m above the scene.
+WRIST_HOME: FloatArray = np.array([0.0, -0.2116, 0.0, -1.7162, 0.0, 1.5046, np.pi / 4])
 #: Velocity limits of the URDF [rad/s].
 VELOCITY_LIMITS: FloatArray = np.array([2.175] * 4 + [2.61] * 3)
 #: Torque limits of the URDF [N m].

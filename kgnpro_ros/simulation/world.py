@@ -64,6 +64,7 @@ class PickWorld:
         config: The settings.
         camera: Intrinsics of the camera.
         objects: What stood on the table at the last reset; index k is the one of all methods.
+        home: Joint positions at a reset [rad], shape (7,).
         T_world_base: Base frame of the arm, shape (4, 4).
 
     Raises:
@@ -79,6 +80,7 @@ class PickWorld:
     ) -> None:
         self.config = config or WorldConfig()
         self.camera: Camera = KGN_CAMERA
+        self.home = panda.HOME if self.config.camera == "fixed" else panda.WRIST_HOME
         self.T_world_base = make_transform(np.eye(3), self.config.base_position)
         self.objects: tuple[PlacedObject, ...] = ()
         self._gl = gl
@@ -161,10 +163,10 @@ class PickWorld:
             model.geom(panda.pad_name(finger)).friction[0] *= factor
 
     def _go_home(self) -> None:
-        self._data.qpos[self._qpos] = panda.HOME
+        self._data.qpos[self._qpos] = self.home
         self._data.qpos[self._finger_qpos] = panda.MAX_WIDTH / 2
-        self._command: FloatArray = panda.HOME.copy()
-        self.set_joint_targets(panda.HOME)
+        self._command: FloatArray = self.home.copy()
+        self.set_joint_targets(self.home)
         self.set_gripper(panda.MAX_WIDTH)
         mujoco.mj_forward(self._model, self._data)
 
