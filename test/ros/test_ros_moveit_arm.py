@@ -669,7 +669,7 @@ def test_a_stop_before_the_motion_has_begun_is_not_lost(arm, monkeypatch):
     arm.stop()
     thread.join(5)
     assert caught[0][1].failure is ArmFailure.STOPPED
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 3
     while arm._runner._moving.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not arm._runner._moving.is_alive()
