@@ -134,7 +134,8 @@ def _pick_plan(out: Path, given: Mapping[str, object], seed: int) -> Plan:
     }  # fmt: skip
     executor = {
         "use_sim_time": True, "motion.speed": 0.8, "motion.acceleration": 0.8,
-        "pick.hold_time": 0.5, "home": list(HOME), "detect_timeout": 60.0, "observe_timeout": 30.0,
+        "pick.hold_time": 0.5, "pick.max_grasp_age": 60.0, "home": list(HOME),
+        "detect_timeout": 60.0, "observe_timeout": 30.0,
         "controllers.joints_timeout": 10.0, "controllers.time_scale": 20.0,
     }  # fmt: skip
     nodes = {

@@ -24,6 +24,7 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -65,6 +66,7 @@ class PickClient(Node):
         self.overlay: Image | None = None
         self.held_picture: Image | None = None
         self.stage = ""
+        self.lifted: dict[int, float] = {}
         self._newest: Image | None = None
         self.create_subscription(Image, "grasp_sim/overview", self._on_overview, 2)
         self.create_subscription(Image, "grasp_detector/debug_image", self._on_overlay, 2)
@@ -117,6 +119,15 @@ class PickClient(Node):
         self.stage = feedback.stage
         if feedback.stage in ("hold", "move_place"):
             self.held_picture = self._newest
+        if feedback.stage == "hold":
+            future = self._objects.call_async(Trigger.Request())
+            future.add_done_callback(self._on_lifted)
+
+    def _on_lifted(self, future: Future) -> None:
+        """Heights of the objects at the end of the lift."""
+        response = future.result()
+        if response.success:
+            self.lifted = {item["index"]: item["lifted"] for item in json.loads(response.message)}
 
     def _on_overview(self, message: Image) -> None:
         self._newest = message
@@ -175,7 +186,7 @@ class DemoRun:
                 before = objects
                 result = self._client.pick(goal)
                 objects = self._client.objects()
-                self._tell(result, before, objects)
+                self._tell(result, before)
                 done = sum(item["in_box"] for item in objects)
                 failures = 0 if done > sum(item["in_box"] for item in before) else failures + 1
                 progress.update(task, completed=done)
@@ -192,11 +203,10 @@ class DemoRun:
 
         threading.Thread(target=follow, daemon=True).start()
 
-    def _tell(
-        self, result: Pick.Result, before: list[dict[str, Any]], after: list[dict[str, Any]]
-    ) -> None:
+    def _tell(self, result: Pick.Result, before: list[dict[str, Any]]) -> None:
         """A line for each attempt, and pictures."""
-        attempts = attempts_of(result, self._client.candidates, before, after)
+        attempts = attempts_of(result, self._client.candidates, before, self._client.lifted)
+        self._client.lifted = {}
         for attempt in attempts or [Attempt("-", 0.0, _last_stage(result), 0.0, 0.0, False)]:
             self._number += 1
             self._console.print(attempt_line(self._number, attempt), soft_wrap=True)

@@ -29,6 +29,8 @@ from kgnpro_ros.ros.pick_scene import (
     TransformMissingError,
 )
 
+#: Joints that are this close to their home are there [rad].
+AT_HOME = 0.01
 #: Words for what fails before the pick sequence runs; the sequence has its own.
 CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (GoalCancelledError, "cancelled"),
@@ -177,7 +179,8 @@ class PickGoal:
             with self._stage("home", report.picked, report.attempts):
                 arm.resume()
                 with self._cancellation.stopping(arm.stop):
-                    arm.execute(arm.plan_joints(np.array(home)))
+                    if np.abs(arm.joints() - home).max() > AT_HOME:
+                        arm.execute(arm.plan_joints(np.array(home)))
         except KGNProError as error:
             result.message += f"; but the arm did not get home: {error}"
         result.stages = self._stages

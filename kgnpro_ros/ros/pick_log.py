@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Attempt:
         name: Object nearest to the grasp.
         score: Of the grasp.
         stage: The last stage that went well.
-        lifted: Height that the object reached [m].
+        lifted: Height of the object at the end of the lift [m].
         seconds: From the first plan on.
         success: The object was picked.
         failure: Stage and reason where it was not.
@@ -53,7 +53,7 @@ def attempts_of(
     result: Pick.Result,
     candidates: GraspCandidateArray | None,
     before: Sequence[dict[str, Any]],
-    after: Sequence[dict[str, Any]],
+    lifted: Mapping[int, float],
 ) -> list[Attempt]:
     """The attempts of one goal.
 
@@ -61,7 +61,7 @@ def attempts_of(
         result: Of the goal.
         candidates: Detection that it acted on, in the world frame; None where it was missed.
         before: What the simulation knew of its objects before the goal.
-        after: The same after it.
+        lifted: Height of the objects at the end of the last lift [m], by index.
     """
     attempts = []
     for index in dict.fromkeys(stage.candidate for stage in result.stages if stage.stage in MOVING):
@@ -75,7 +75,7 @@ def attempts_of(
             name="?" if item is None else item["kind"],
             score=0.0 if grasp is None else float(grasp.score),
             stage=good[-1] if good else stages[0].stage,
-            lifted=0.0 if item is None else _highest(item["index"], after),
+            lifted=0.0 if item is None else max(0.0, lifted.get(item["index"], 0.0)),
             seconds=sum(stage.seconds for stage in stages),
             success=picked and result.success,
             failure="" if picked and result.success else _failure(stages),
@@ -94,10 +94,6 @@ def _nearest(pose: Any, objects: Sequence[dict[str, Any]]) -> dict[str, Any] | N
     return min(
         left, key=lambda item: float(np.linalg.norm(origin - item["position"])), default=None
     )
-
-
-def _highest(index: int, objects: Sequence[dict[str, Any]]) -> float:
-    return max((float(item["highest"]) for item in objects if item["index"] == index), default=0.0)
 
 
 def attempt_line(number: int, attempt: Attempt) -> str:

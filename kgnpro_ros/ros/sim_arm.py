@@ -31,7 +31,6 @@ from kgnpro_ros.simulation.world import PickWorld
 from kgnpro_ros.types import FloatArray
 
 CLOCK_RATE = 100.0
-WATCH_RATE = 20.0
 #: The spectator's camera: size [px], focal length [px], place and what it looks at [m].
 OVERVIEW = Camera(300.0, 300.0, 159.5, 119.5, 320, 240)
 OVERVIEW_PLACE, OVERVIEW_TARGET = np.array([0.75, 0.95, 0.75]), np.array([-0.25, 0.1, 0.12])
@@ -91,7 +90,6 @@ class SimulatedArm:
         self._node = node
         self._config = config
         self._world_config = world
-        self._peak: FloatArray = np.zeros(0)
         self._loop = SimLoop(world, controllers, config, self._make_periodics)
         self._actions = SimActions(node, self._loop)
 
@@ -105,7 +103,6 @@ class SimulatedArm:
 
         def start() -> list[str]:
             self._loop.reset(self._world_config.seed + index)
-            self._peak = np.zeros(len(self._loop.world.objects))
             return self._kinds()
 
         return self._loop.call(start)
@@ -131,7 +128,7 @@ class SimulatedArm:
         return [
             {
                 "index": k, "kind": world.objects[k].kind, "lifted": round(float(heights[k]), 4),
-                "highest": round(float(self._peak[k]), 4), "held": k in held,
+                "held": k in held,
                 "in_box": world.in_bin(k), "position": poses[k, :3, 3].round(4).tolist(),
             }
             for k in world.present()
@@ -141,7 +138,6 @@ class SimulatedArm:
         """In the thread of the world, which is the only one that may touch it."""
         self._loop = loop
         config, world = self._config, loop.world
-        self._peak = np.zeros(len(world.objects))
         robot = RobotPublisher(self._node, world, config.base_frame)
         camera = self._make_camera()
         view = StillView(world, world.render)
@@ -155,7 +151,6 @@ class SimulatedArm:
         periodics = [
             Periodic(config.state_rate, lambda _: robot.publish(self._stamp())),
             Periodic(config.rate, show),
-            Periodic(WATCH_RATE, self._watch),
         ]
         if config.clock == "sim":
             clock = ClockPublisher(self._node)
@@ -185,10 +180,6 @@ class SimulatedArm:
             publisher.publish(image_to_message(view.picture().color, "rgb8", header))
 
         return show
-
-    def _watch(self, _: float) -> None:
-        """Keep the greatest heights: a look from outside may come when all is over."""
-        self._peak = np.maximum(self._peak, self._loop.world.lifted_heights())
 
     def _stamp(self) -> TimeMsg:
         if self._config.clock == "sim":
