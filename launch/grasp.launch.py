@@ -1,9 +1,10 @@
 # Copyright 2026 The kgnpro_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Camera, grasp detector and RViz.
+"""Camera, grasp detector, an arm that picks, and RViz.
 
 ros2 launch kgnpro_ros grasp.launch.py                       RealSense, detector, RViz
 ros2 launch kgnpro_ros grasp.launch.py camera:=sim           without hardware
+ros2 launch kgnpro_ros grasp.launch.py camera:=sim arm:=mplib execute:=true
 ros2 launch kgnpro_ros grasp.launch.py --show-args           everything that can be set
 """
 
@@ -22,6 +23,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.ros.moveit_parameters import PANDA, build_parameters
+
 SHARE = Path(get_package_share_directory("kgnpro_ros"))
 CAMERA = "/camera/camera"
 #: Where RViz looks from when no target_frame is given.
@@ -32,10 +36,17 @@ OPTICAL_FRAME = "camera_color_optical_frame"
 ARGUMENTS = (
     ("camera", "realsense", "Where images come from.", ("realsense", "replay", "sim", "none")),
     ("arm", "none", "What plans and executes grasps.", ("moveit", "mplib", "none")),
-    ("execute", "false", "Let the arm move; needs an arm.", ("true", "false")),
+    ("execute", "false", "Let the arm move; without it picks are planned.", ("true", "false")),
+    ("moveit_config", PANDA, "With arm:=moveit: MoveIt configuration package of the robot.", ()),
     ("use_rviz", "true", "Start RViz.", ("true", "false")),
     ("model", "", "Model name or .safetensors file; empty is what params_file says.", ()),
     ("params_file", str(SHARE / "config" / "detector.yaml"), "Parameters of grasp_detector.", ()),
+    (
+        "executor_params_file",
+        str(SHARE / "config" / "executor.yaml"),
+        "Parameters of grasp_executor.",
+        (),
+    ),
     ("target_frame", "", "TF frame of the grasps; empty is what params_file says.", ()),
     ("color_topic", f"{CAMERA}/color/image_raw", "Colour images.", ()),
     ("camera_info_topic", f"{CAMERA}/color/camera_info", "Intrinsics of the colour images.", ()),
@@ -69,7 +80,12 @@ def launch_setup(context: LaunchContext):
     """The nodes for the given arguments."""
     value = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     check(value)
-    return [*camera_actions(value), detector_node(value), *rviz_actions(value)]
+    return [
+        *camera_actions(value),
+        detector_node(value),
+        *executor_actions(value),
+        *rviz_actions(value),
+    ]
 
 
 def check(value: dict):
@@ -78,12 +94,7 @@ def check(value: dict):
     Raises:
         RuntimeError: Says what would be right.
     """
-    if value["arm"] != "none":
-        raise RuntimeError(
-            f"arm:={value['arm']} needs the node grasp_executor, which this version of kgnpro_ros "
-            "does not have; use arm:=none and the service /detect_grasps"
-        )
-    if value["execute"] == "true":
+    if value["execute"] == "true" and value["arm"] == "none":
         raise RuntimeError("execute:=true needs an arm, and arm:=none was given")
     if value["camera"] == "replay" and not value["frames"]:
         raise RuntimeError("camera:=replay needs frames:=FOLDER with the frames to show")
@@ -116,7 +127,8 @@ def text(value: str):
 def camera_actions(value: dict):
     """What publishes the images."""
     if value["camera"] == "sim":
-        return [our_node(value, "grasp_sim", parameters={"seed": int(value["seed"])})]
+        parameters = {"seed": int(value["seed"]), "arm": value["arm"] != "none"}
+        return [our_node(value, "grasp_sim", parameters=parameters)]
     if value["camera"] == "replay":
         return [our_node(value, "rgbd_replay", parameters={"frames": text(value["frames"])})]
     return [realsense()] if value["camera"] == "realsense" else []
@@ -151,13 +163,39 @@ def detector_node(value: dict):
         "grasp_detector",
         files=(value["params_file"],),
         parameters=given,
-        remappings=[
-            ("color/image_raw", value["color_topic"]),
-            ("color/camera_info", value["camera_info_topic"]),
-            ("depth/image_raw", value["depth_topic"]),
-            ("mask", value["mask_topic"]),
-        ],
+        remappings=[*camera_remappings(value), ("mask", value["mask_topic"])],
     )
+
+
+def camera_remappings(value: dict):
+    """The camera's topics for a node that looks at it."""
+    return [
+        ("color/image_raw", value["color_topic"]),
+        ("color/camera_info", value["camera_info_topic"]),
+        ("depth/image_raw", value["depth_topic"]),
+    ]
+
+
+def executor_actions(value: dict):
+    """What picks, in a process of its own: MoveIt must not share one with the joint states."""
+    if value["arm"] == "none":
+        return []
+    given = {"arm": value["arm"], "dry_run": value["execute"] != "true"}
+    if value["arm"] == "moveit":
+        try:
+            parameters = build_parameters(value["moveit_config"], SHARE / "config" / "moveit")
+        except ConfigError as error:
+            raise RuntimeError(str(error)) from error
+        given["moveit.parameters"] = text(parameters)
+    return [
+        our_node(
+            value,
+            "grasp_executor",
+            files=(value["executor_params_file"],),
+            parameters=given,
+            remappings=camera_remappings(value),
+        )
+    ]
 
 
 def rviz_actions(value: dict):
