@@ -47,15 +47,43 @@ def test_grasps_on_a_box_get_the_right_reason(scene):
         "APPROACH_ANGLE": (top_grasp(0.0, 0.0, 0.04, tilt=np.radians(101)), 0.048),
     }
     poses, widths = zip(*cases.values(), strict=True)
-    assert statuses(scene, poses, widths) == list(cases)
+    as_predicted = FilterConfig(
+        advance_steps=(), retreat_steps=(), width_slack=0.0, palm_margin=0.0
+    )
+    assert statuses(scene, poses, widths, as_predicted) == list(cases)
+
+
+def test_a_prediction_that_is_somewhat_too_wide_is_tried_with_open_jaws(scene):
+    widths = np.array([0.0801, 0.1099, 0.1101])
+    grasps = scene.grasps(np.stack([GOOD] * 3), widths)
+    result = filter_grasps(grasps, scene.image, GRIPPER, FilterConfig(width_slack=0.03))
+    assert [GraspStatus(v).name for v in result.status] == ["OK", "OK", "TOO_WIDE"]
+    np.testing.assert_allclose(result.widths[:2], GRIPPER.max_width)
+    # What does not fit between open jaws is found by touch, not by prediction.
+    aside = top_grasp(0.04, 0.0, 0.03)
+    assert statuses(scene, [aside], 0.09) == ["COLLISION_CLOUD"]
+
+
+def test_a_hand_that_came_down_too_far_is_moved_back(scene):
+    """The palm, 45 mm behind the tips, touches the top of the box; 5 mm further up it does not."""
+    deep = top_grasp(0.0, 0.0, BOX[1][2] - GRIPPER.finger_length + 0.002)
+    grasps = scene.grasps(deep[None], np.array([0.048]))
+    stays = FilterConfig(retreat_steps=())
+    assert statuses(scene, [deep], 0.048, stays) == ["COLLISION_CLOUD"]
+    result = filter_grasps(grasps, scene.image, GRIPPER, FilterConfig())
+    assert result.status.tolist() == [GraspStatus.OK]
+    step = np.linalg.inv(grasps.poses[0]) @ result.poses[0]
+    np.testing.assert_allclose(step[:3, 3], [-0.005, 0.0, 0.0], atol=1e-12)
 
 
 def test_fingertips_below_the_table_collide_with_it():
     low = box_scene([((-0.02, -0.04, 0.0), (0.02, 0.04, 0.03))])
     depths = [0.005, 0.0005, -0.004]
     poses = [top_grasp(0.0, 0.0, z) for z in depths]
-    assert statuses(low, poses, 0.048) == ["OK", "OK", "COLLISION_TABLE"]
-    tolerant = FilterConfig(table_tolerance=0.005)
+    stays = FilterConfig(retreat_steps=())
+    assert statuses(low, poses, 0.048, stays) == ["OK", "OK", "COLLISION_TABLE"]
+    assert statuses(low, poses, 0.048) == ["OK", "OK", "OK"]
+    tolerant = replace(stays, table_tolerance=0.005)
     assert statuses(low, poses, 0.048, tolerant) == ["OK", "OK", "OK"]
 
 

@@ -99,11 +99,16 @@ class FilterConfig:
         max_approach_angle: Largest angle [deg] between the approach axis and straight down on
             the table (its inward normal); 180 is no limit.
         limit_width: Refuse grasps that need a wider opening than the gripper has.
+        width_slack: Grasps are refused only when the predicted opening exceeds the gripper's by
+            more than this [m]; the others are checked with the jaws wide open: what was measured
+            tells better than the prediction whether something fits.
         width_margin: Added to the predicted opening [m] when the jaws are checked and commanded.
         opening_steps: Further openings [m] that are tried, in this order, when the fingers would
             touch something at the first one; never beyond the range of the gripper.
         advance_steps: How far [m] a grasp is moved along its approach, smallest first, when its
             jaws hold too few points: the rim grasps of KGN's families reach 2 to 5 mm deep only.
+        retreat_steps: How far [m] it is moved back, smallest first, when the hand would touch
+            something: a hand that came down too far on a high object.
         collision: Check fingers and palm against the observed points and the table.
         cloud_spacing: Distance [m] between the observed points that are looked at, about; it
             gives the step in pixels from the distance of the grasps. 0 takes every pixel.
@@ -114,6 +119,7 @@ class FilterConfig:
         max_missing_between: A grasp with too few points is passed all the same when more than this
             share of the region between its fingers has no depth, as on glass; 1 passes none.
         max_points_hit: Most observed points inside fingers and palm.
+        palm_margin: The palm keeps this far [m] from the points in front of it.
         approach_distance: Length [m] of the straight approach on which the hand must be clear too.
         table_clearance: Points within this distance [m] of the table plane (or three times its
             residual, whichever is more) are table.
@@ -128,9 +134,11 @@ class FilterConfig:
     workspace: tuple[float, float, float, float, float, float] | None = None
     max_approach_angle: float = ranged(100.0, 1.0, 180.0)
     limit_width: bool = True
+    width_slack: float = ranged(0.03, 0.0, 0.1)
     width_margin: float = ranged(0.005, 0.0, 0.1)
     opening_steps: tuple[float, ...] = (0.01, 0.02)
     advance_steps: tuple[float, ...] = (0.005, 0.01)
+    retreat_steps: tuple[float, ...] = (0.005, 0.01)
     collision: bool = True
     cloud_spacing: float = ranged(0.0025, 0.0, 0.05)
     max_incidence: float = ranged(80.0, 1.0, 90.0)
@@ -138,6 +146,7 @@ class FilterConfig:
     min_depth_between: float = ranged(0.006, 0.0, 0.1)
     max_missing_between: float = ranged(1.0, 0.01, 1.0)
     max_points_hit: int = ranged(1, 0, 1000000)
+    palm_margin: float = ranged(0.004, 0.0, 0.05)
     approach_distance: float = ranged(0.0, 0.0, 0.5)
     table_clearance: float = ranged(0.006, 0.0, 0.1)
     table_tolerance: float = ranged(0.0, 0.0, 0.1)
@@ -163,10 +172,12 @@ class FilterConfig:
             all(0 < step <= 0.2 for step in self.opening_steps),
             f"opening_steps must be up to 0.2 m and positive, got {self.opening_steps}",
         )
-        require(
-            all(0 < step <= 0.1 for step in self.advance_steps),
-            f"advance_steps must be up to 0.1 m and positive, got {self.advance_steps}",
-        )
+        for name in ("advance_steps", "retreat_steps"):
+            steps = getattr(self, name)
+            require(
+                all(0 < step <= 0.1 for step in steps),
+                f"{name} must be up to 0.1 m and positive, got {steps}",
+            )
         check_ranges(self)
 
 

@@ -24,7 +24,7 @@ Points = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 #: Most grasp-point pairs that are looked at together: what a processor cache holds.
-PAIRS_AT_ONCE = 250_000
+PAIRS_AT_ONCE = 60_000
 
 
 @dataclass(frozen=True)
@@ -147,22 +147,22 @@ class NearHand:
         """Counts with all grasps moved along their approach axis by ``advance`` [m]."""
         n, k = self.openings.shape
         gripper, back = self.gripper, self.config.approach_distance
-        low, high = gripper.palm.lower[0] - back + advance, gripper.palm.upper[0] + advance
+        low = gripper.palm.lower[0] - back + advance
+        high = gripper.palm.upper[0] + self.config.palm_margin + advance
         in_palm = _count(self.palm_grasp[(self.palm_x >= low) & (self.palm_x <= high)], n)
         ends = self.x <= advance
         finger = ends & (self.x >= advance - gripper.finger_length - back)
-        # No point counts twice.
-        finger &= ~(self.beside_palm & (self.x >= low) & (self.x <= high))
         held = finger & (self.x <= advance - self.config.min_depth_between)
         held &= self.x >= advance - gripper.finger_length
-        grasp, side = self.grasp[finger], self.side[finger]
-        held = held[finger]
+        # What touches the palm is no second time a hit.
+        fresh = ~(self.beside_palm & (self.x >= low) & (self.x <= high))[finger]
+        grasp, side, held = self.grasp[finger], self.side[finger], held[finger]
         between = np.empty((n, k), dtype=np.int64)
         hits = np.empty((n, k), dtype=np.int64)
         for i in range(k):
             beyond = side - (self.openings[:, i] / 2).astype(np.float32)[grasp]
             between[:, i] = _count(grasp[held & (beyond < 0)], n)
-            touching = (beyond >= 0) & (beyond <= gripper.finger_thickness)
+            touching = fresh & (beyond >= 0) & (beyond <= gripper.finger_thickness)
             hits[:, i] = _count(grasp[touching], n) + in_palm
         return Contacts(between, hits)
 
@@ -214,17 +214,20 @@ def _pairs(
     columns = np.concatenate([points.T, np.ones((1, len(points)), dtype=np.float32)])
     count = len(points)
     grasps, found = [np.zeros(0, dtype=np.int64)], [np.zeros((3, 0), dtype=np.float32)]
-    together = max(1, PAIRS_AT_ONCE // max(1, count))
+    together = min(len(poses), max(1, PAIRS_AT_ONCE // max(1, count)))
+    # Written over for each part: fresh memory would cost more than the arithmetic.
+    memory = np.empty((4, together, count), dtype=np.float32)
     for start in range(0, len(poses) if count else 0, together):
-        local = [rows[start : start + together, axis] @ columns for axis in range(3)]
+        number = min(together, len(poses) - start)
+        local, worst = memory[:3, :number], memory[3, :number]
+        for axis in range(3):
+            np.matmul(rows[start : start + number, axis], columns, out=local[axis])
         # The thinnest axis and the approach leave few; one comparison for both.
-        worst = np.abs(local[1])
-        np.maximum(worst, np.abs(local[0]), out=worst)
+        np.maximum(np.abs(local[1]), np.abs(local[0]), out=worst)
         index = np.flatnonzero(worst <= 1.0)
-        number = len(worst)
         borders = np.searchsorted(index, np.arange(number + 1) * count)
         grasps.append(np.repeat(np.arange(start, start + number), np.diff(borders)))
-        found.append(np.stack([values.ravel()[index] for values in local]))
+        found.append(local.reshape(3, -1)[:, index])
     local_points = np.concatenate(found, axis=1)
     local_points *= half.astype(np.float32)[:, None]
     local_points += middle.astype(np.float32)[:, None]

@@ -50,7 +50,8 @@ def filter_grasps(
         The same grasps in the same order with ``status``, ``widths`` and ``poses`` replaced. Widths
         are the openings that were checked: predicted plus margin, or wider where that touched
         something. Poses are advanced along the approach where the jaws would close above the
-        object (``advance_steps``).
+        object (``advance_steps``), and moved back where the hand would touch something
+        (``retreat_steps``).
     """
     if len(grasps) == 0:
         return grasps
@@ -64,7 +65,8 @@ def filter_grasps(
         limit = np.cos(np.radians(config.max_approach_angle))
         _mark(status, cosine < limit - 1e-9, GraspStatus.APPROACH_ANGLE)
     if config.limit_width:
-        _mark(status, grasps.widths > gripper.max_width + 1e-9, GraspStatus.TOO_WIDE)
+        widest = gripper.max_width + config.width_slack + 1e-9
+        _mark(status, grasps.widths > widest, GraspStatus.TOO_WIDE)
     openings = candidate_openings(grasps.widths, gripper, config)
     widths, poses = openings[:, 0].copy(), grasps.poses.copy()
     if config.collision:
@@ -175,7 +177,7 @@ def _check_hand(
     config: FilterConfig,
     table: Plane | None,
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
-    """Find for each grasp the first advance and opening that pass all checks.
+    """Find for each grasp the first step along the approach and opening that pass all checks.
 
     Returns:
         Status (N,), opening (N,) [m] and pose (N, 4, 4); where nothing passes, opening and pose are
@@ -187,22 +189,30 @@ def _check_hand(
         return status, widths, poses
     distance = float(np.median(poses[:, 2, 3]))
     points = collision.solid_points(image, table, config, distance)
-    advances = (0.0, *sorted(config.advance_steps))
-    near = collision.near_hand(points, poses, openings, gripper, config, reach=advances[-1])
-    pending = np.arange(len(grasps))
-    for advance in advances:
-        moved = grasps.poses.copy()
-        moved[:, :3, 3] += advance * moved[:, :3, 0]
-        found, width = _check_poses(moved, pending, near.contacts(advance), image, near, table)
-        passed = found == GraspStatus.OK
-        if advance == 0.0:
-            status[pending] = found
-        index = pending[passed]
-        status[index], widths[index], poses[index] = GraspStatus.OK, width[passed], moved[index]
-        pending = pending[~passed & (status[pending] == GraspStatus.EMPTY)]
+    forth, back = sorted(config.advance_steps), sorted(config.retreat_steps)
+    steps = (0.0, *forth, *(-step for step in back))
+    near = collision.near_hand(points, poses, openings, gripper, config, reach=max(steps))
+    for step in steps:
+        pending = np.flatnonzero(_may_move(status, step)) if step else np.arange(len(grasps))
         if len(pending) == 0:
-            break
+            continue
+        moved = grasps.poses.copy()
+        moved[:, :3, 3] += step * moved[:, :3, 0]
+        found, width = _check_poses(moved, pending, near.contacts(step), image, near, table)
+        if step == 0.0:
+            status = found
+        index = pending[found == GraspStatus.OK]
+        passed = width[found == GraspStatus.OK]
+        status[index], widths[index], poses[index] = GraspStatus.OK, passed, moved[index]
     return status, widths, poses
+
+
+def _may_move(status: NDArray[np.int64], step: float) -> BoolArray:
+    """Grasps that a step along the approach may help: forth when empty, back when touching."""
+    if step > 0:
+        return status == GraspStatus.EMPTY
+    touching: BoolArray = status == GraspStatus.COLLISION_CLOUD
+    return touching | (status == GraspStatus.COLLISION_TABLE)
 
 
 def _check_poses(
