@@ -146,7 +146,7 @@ class Attempt:
             rise=float(max((rise[k] for k in world.held()), default=0.0)),
         )  # fmt: skip
         if record.success:
-            return record
+            return replace(record, target=self._classes[held[0]])
         failed = _failed_motion(report)
         if failed is not None:
             return replace(

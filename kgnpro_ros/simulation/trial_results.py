@@ -31,7 +31,8 @@ class AttemptRecord:
         cause: Why; empty after a success.
         message: The same in a sentence.
         moved: A grasp was tried with motion.
-        target: Class of the object that the grasp was nearest to; empty without a grasp.
+        target: Class of the object that was lifted, or that a failed grasp was nearest to; empty
+            without a grasp.
         score, width: Of the grasp; 0 without one.
         T_world_grasp: The grasp, or empty.
         rise: Of the highest held object [m].
