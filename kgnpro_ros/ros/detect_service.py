@@ -13,6 +13,7 @@ from typing import Protocol
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from kgnpro_ros.config import NodeConfig
 from kgnpro_ros.exceptions import ConfigError, ImageError, KGNProError
@@ -26,6 +27,8 @@ from kgnpro_ros.srv import DetectGrasps
 MAX_WAITING = 4
 #: Kept for the way back to the caller: this share of the timeout, at most this many seconds.
 ANSWER_SHARE, ANSWER_SECONDS = 0.1, 0.1
+#: The default keeps 10 requests: of more that come at once, some would never be answered.
+SERVICE_QOS = QoSProfile(depth=256, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class ServiceHost(Protocol):
@@ -50,8 +53,9 @@ class DetectService:
         self._logger = node.get_logger()
         self._slots = threading.Semaphore(MAX_WAITING)
         self._service = node.create_service(
-            DetectGrasps, "detect_grasps", self._handle, callback_group=ReentrantCallbackGroup()
-        )
+            DetectGrasps, "detect_grasps", self._handle, qos_profile=SERVICE_QOS,
+            callback_group=ReentrantCallbackGroup(),
+        )  # fmt: skip
 
     def _handle(
         self, request: DetectGrasps.Request, response: DetectGrasps.Response
