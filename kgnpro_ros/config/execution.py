@@ -95,7 +95,7 @@ class MotionConfig:
         speed: Share of the joints' velocity limits.
         acceleration: Share of the joints' acceleration limits.
         seed: Seed of the planner; the same calls give the same motions.
-        planning_time: Longest search for one free motion [s].
+        planning_time: Longest search for one free motion, in processor time [s].
         straight_step: Distance [m] between checked poses of a straight motion.
         straight_tolerance: Largest distance [m] of the tool from the straight line.
         max_joint_step: Largest change of a joint [rad] from one checked pose to the next: more is a

@@ -32,8 +32,10 @@ SAME_POSTURE = 0.1
 #: Cost of a posture per share of a joint's range that it is away from the middle, to the power 4.
 LIMIT_COST = 2.0
 
-#: A search is restarted after this time [s]: a new tree often finds what an old one does not.
-SEARCH_SLICE = 0.1
+#: A search is restarted after this processor time [s]: a new tree often finds what an old one does
+#: not. It is measured on the clock, which is stretched by the share of the processor that this
+#: process got before, down to the least share.
+SEARCH_SLICE, LEAST_SHARE = 0.1, 0.1
 
 #: Tries to cut corners of a path, and the distance [rad] of the states that are joined.
 SHORTCUTS, SHORTCUT_STEP = 40, 0.15
@@ -206,21 +208,30 @@ class MplibPlanner:
             direct = np.stack([start, goal])
             if self._world.touching_on(direct) is None:
                 return self._timed(dense(direct, PATH_STEP))
-        deadline = time.monotonic() + self._config.planning_time
-        seed = self._config.seed
-        while time.monotonic() < deadline:
+        seed, share, begin = self._config.seed, 1.0, time.thread_time()
+        # Processor time: a busy machine plans later, but not worse.
+        while time.thread_time() - begin < self._config.planning_time:
             self._check_interrupted()
-            path = self._world.search(start, goals, SEARCH_SLICE, seed)
+            wall, spent = time.monotonic(), time.thread_time()
+            path = self._world.search(start, goals, SEARCH_SLICE / share, seed)
+            wall, spent = time.monotonic() - wall, time.thread_time() - spent
+            share = float(np.clip(spent / max(wall, 1e-9), LEAST_SHARE, 1.0))
             seed += 1
-            if path is None or self._world.touching_on(path) is not None:
-                continue
-            motion = self._timed(self._shortened(path, seed))
-            assert motion.trajectory is not None
-            if self._world.touching_on(motion.trajectory.positions) is None:
+            motion = None if path is None else self._smooth(path, seed)
+            if motion is not None:
                 return motion
         raise ArmError(
             ArmFailure.NO_PLAN, f"no free motion found in {self._config.planning_time:g} s"
         )
+
+    def _smooth(self, path: FloatArray, seed: int) -> Motion | None:
+        """The motion along a path that was found, None where a closer look finds it blocked."""
+        if self._world.touching_on(path) is not None:
+            return None
+        motion = self._timed(self._shortened(path, seed))
+        assert motion.trajectory is not None
+        free = self._world.touching_on(motion.trajectory.positions) is None
+        return motion if free else None
 
     def _shortened(self, path: FloatArray, seed: int) -> FloatArray:
         """The path with corners cut where that is free."""
@@ -240,15 +251,16 @@ class MplibPlanner:
 
     def _next_state(self, pose: FloatArray, before: FloatArray) -> FloatArray:
         """The state for the next pose on the line."""
-        where = f"at {pose[:3, 3].round(3)} m on the straight line"
         joints = self._kinematics.follow(pose, before)
         if joints is None:
-            raise ArmError(ArmFailure.UNREACHABLE, f"no joint solution {where}")
-        if not self._kinematics.within_limits(joints):
-            raise ArmError(ArmFailure.UNREACHABLE, f"{self._limits(joints)} {where}")
-        if np.abs(joints - before).max() > self._config.max_joint_step:
-            raise ArmError(ArmFailure.NO_PLAN, f"the joints would jump {where}")
-        return joints
+            failure, what = ArmFailure.UNREACHABLE, "no joint solution"
+        elif not self._kinematics.within_limits(joints):
+            failure, what = ArmFailure.UNREACHABLE, self._limits(joints)
+        elif np.abs(joints - before).max() > self._config.max_joint_step:
+            failure, what = ArmFailure.NO_PLAN, "the joints would jump"
+        else:
+            return joints
+        raise ArmError(failure, f"{what} at {pose[:3, 3].round(3)} m on the straight line")
 
     def _check_straight(self, motion: Motion) -> None:
         assert motion.trajectory is not None

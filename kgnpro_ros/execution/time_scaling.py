@@ -21,8 +21,9 @@ logging.getLogger("toppra").setLevel(logging.ERROR)  # it reports its own retrie
 #: Time between way points [s].
 TIME_STEP = 0.04
 
-#: Points on the path at which the limits are held.
-GRID_POINTS = 100
+#: Points on the path at which the limits are held, and the share of the limits that is used: they
+#: are exceeded a little between these points.
+GRID_POINTS, SHARE = 200, 0.99
 
 
 def time_path(
@@ -45,6 +46,7 @@ def time_path(
         return JointTrajectory(names, np.zeros(1), path[:1], np.zeros((1, len(names))))
     at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     spline = toppra.SplineInterpolator(at / at[-1], path)
+    velocity, acceleration = SHARE * velocity, SHARE * acceleration
     limits = [
         constraint.JointVelocityConstraint(np.stack([-velocity, velocity], axis=1)),
         constraint.JointAccelerationConstraint(np.stack([-acceleration, acceleration], axis=1)),
