@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -59,6 +61,7 @@ def _moveit_arm(
     from kgnpro_ros.ros.moveit_arm import MoveItArm
     from kgnpro_ros.ros.moveit_motion import cancel_all
 
+    controllers.joints()  # first: without them this is tried again and again
     transforms = TransformSource(node)
 
     def find(target: str, source: str) -> FloatArray:
@@ -70,6 +73,15 @@ def _moveit_arm(
         use_sim_time=bool(node.get_parameter("use_sim_time").value), find_transform=find,
         halt=cancel_all(node, config.controllers.arm_action),
     )  # fmt: skip
+
+
+def leave(code: int) -> int:
+    """The exit code; does not return where MoveIt's libraries could crash on the way out."""
+    if "moveit.planning" in sys.modules:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 class ArmConnection:
@@ -101,6 +113,12 @@ class ArmConnection:
     def close(self) -> None:
         """Give up waiting for the robot."""
         self._closed.set()
+
+    def end(self) -> None:
+        """End the planner, where it has something to end; the arm is not used any more."""
+        close = getattr(self.arm, "close", None)
+        if close is not None:
+            close()
 
     def missing(self) -> list[str]:
         """What does not answer yet, or why there will be no arm."""

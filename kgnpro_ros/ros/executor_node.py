@@ -24,7 +24,7 @@ from kgnpro_ros.config import ExecutorConfig
 from kgnpro_ros.execution.cancellation import Cancellation
 from kgnpro_ros.execution.pick import PickSequence
 from kgnpro_ros.geometry.gripper import load_gripper
-from kgnpro_ros.ros.arms import ArmConnection, ArmFactory, make_arm
+from kgnpro_ros.ros.arms import ArmConnection, ArmFactory, leave, make_arm
 from kgnpro_ros.ros.params import Parameters, fixed_at_start
 from kgnpro_ros.ros.pick_goal import PickGoal, Robot
 from kgnpro_ros.ros.pick_scene import SceneSource
@@ -85,6 +85,7 @@ class GraspExecutorNode(Node):
         if active is not None:
             active.request()
             time.sleep(STOP_GRACE)
+        self._connection.end()
 
     def missing(self) -> list[str]:
         """What a pick would wait for."""
@@ -176,7 +177,8 @@ class GraspExecutorNode(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of ``ros2 run kgnpro_ros grasp_executor``."""
-    return run_node(GraspExecutorNode, lambda: MultiThreadedExecutor(THREADS), args, graceful=True)
+    code = run_node(GraspExecutorNode, lambda: MultiThreadedExecutor(THREADS), args, graceful=True)
+    return leave(code)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 """The arm on MoveIt against a fake with exactly the documented signatures."""
 
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -20,15 +21,16 @@ from ros_graph import wait_until
 from ros_robot import ScriptedRobot
 from scipy.spatial.transform import Rotation
 
-from kgnpro_ros.config import MotionConfig, PickConfig
+from kgnpro_ros.config import ExecutorConfig, MotionConfig, PickConfig
 from kgnpro_ros.config.moveit import MoveItConfig
 from kgnpro_ros.exceptions import ConfigError, PlanningError
-from kgnpro_ros.execution.arm import ArmError, ArmFailure, Motion, Obstacles
+from kgnpro_ros.execution.arm import ArmError, ArmFailure, Motion, Obstacles, PlansOpening
 from kgnpro_ros.execution.cancellation import Cancellation
 from kgnpro_ros.execution.pick import PickSequence
 from kgnpro_ros.execution.report import Place, Scene, Stage
 from kgnpro_ros.geometry import load_gripper
 from kgnpro_ros.ros import moveit_session
+from kgnpro_ros.ros.arms import make_arm as make_executor_arm
 from kgnpro_ros.ros.moveit_arm import CLOUD, HELD, TABLE, MoveItArm
 from kgnpro_ros.ros.moveit_motion import cancel_all
 from kgnpro_ros.types import GraspBatch
@@ -820,6 +822,42 @@ def test_a_cancelled_pick_stands_still(pick):
     assert not ROBOT.moving.is_set()
     ROBOT.execution = "ok"
     assert pick.run(scene()).success
+
+
+# --- in the executor ---------------------------------------------------------------------------
+
+
+def test_the_executor_makes_the_arm(install, spin):
+    node = spin(Node("moveit_executor", use_global_arguments=False))
+    config = ExecutorConfig(
+        arm="moveit", moveit=MoveItConfig(parameters=json.dumps(moveit_parameters()))
+    )
+    arm = make_executor_arm(node, config, GRIPPER, fake_moveit.Controllers())
+    assert isinstance(arm, MoveItArm)
+    assert isinstance(arm, PlansOpening)
+    assert arm.joint_names == config.controllers.joints
+    arm.execute(arm.plan_free(down()))
+    arm.close()
+
+
+LEAVING = """
+import atexit, sys, types
+sys.modules[{module!r}] = types.ModuleType("moveit.planning")
+atexit.register(lambda: print("late"))
+from kgnpro_ros.ros.arms import leave
+print("before")
+raise SystemExit(leave(3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "output"), [("moveit.planning", ["before"]), ("other", ["before", "late"])]
+)
+def test_the_exit_code_survives_what_moveit_does_at_exit(module, output):
+    command = [sys.executable, "-c", LEAVING.format(module=module)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stdout.split() == output
 
 
 # --- over DDS -----------------------------------------------------------------------------------
