@@ -53,7 +53,7 @@ def test_the_arm_has_the_limits_of_its_description():
     # Modified Denavit-Hartenberg parameters of the maker, at zero.
     pose = kinematics.forward(np.zeros(7))
     np.testing.assert_allclose(pose[:3, 3], [0.088, 0, 0.333 + 0.316 + 0.384 - 0.107], atol=1e-9)
-    tree = ElementTree.parse(panda.panda_files().urdf)
+    tree = ElementTree.parse(panda.panda_urdf())
     masses = [float(mass.attrib["value"]) for mass in tree.iter("mass")]
     assert model.body_mass.sum() == pytest.approx(sum(masses), abs=1e-9)
 

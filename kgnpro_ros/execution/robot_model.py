@@ -123,7 +123,7 @@ def panda_model() -> RobotModel:
     Raises:
         ModelError: If the package or one of its files is missing.
     """
-    urdf = _installed("example-robot-data", "robots/panda_description/urdf/panda.urdf")
+    urdf = installed_file("example-robot-data", "robots/panda_description/urdf/panda.urdf")
     srdf = urdf.parents[1] / "srdf" / "panda.srdf"
     root = _parse(urdf)
     folder = {"example-robot-data": urdf.parents[3]}
@@ -141,7 +141,16 @@ def panda_model() -> RobotModel:
     )  # fmt: skip
 
 
-def _installed(package: str, ending: str) -> Path:
+def installed_file(package: str, ending: str) -> Path:
+    """Path of a file of an installed Python package.
+
+    Args:
+        package: Name of the package.
+        ending: How the path ends.
+
+    Raises:
+        ModelError: If the package is not installed, or has no such file.
+    """
     try:
         files = metadata.distribution(package).files or []
     except metadata.PackageNotFoundError as error:

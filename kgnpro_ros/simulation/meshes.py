@@ -9,6 +9,7 @@ that a hollow thing without parts is solid.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from kgnpro_ros.exceptions import DatasetError
+from kgnpro_ros.files import read_bytes
 
 FloatArray = NDArray[np.float64]
 
@@ -97,10 +99,11 @@ def _load_object(path: Path, files: list[Path], scale: float) -> MeshObject:
 
 
 def _load(path: Path, scale: float) -> trimesh.Trimesh:
-    if path.stat().st_size > MAX_BYTES:
-        raise DatasetError(f"{path} has {path.stat().st_size} bytes; expected at most {MAX_BYTES}")
+    # From memory, so that a file cannot name others to be read.
+    data = io.BytesIO(read_bytes(path, DatasetError, MAX_BYTES))
+    kind = path.suffix.lower().removeprefix(".")
     try:
-        mesh = trimesh.load(path, force="mesh", process=True, skip_materials=True)
+        mesh = trimesh.load(data, file_type=kind, force="mesh", process=True, skip_materials=True)
     except Exception as error:  # the readers of trimesh raise whatever their parsing runs into
         raise DatasetError(f"cannot read the mesh {path}: {error}") from error
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:

@@ -10,9 +10,7 @@ servos; the motors carry the weight of the arm too, within the same torque limit
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from kgnpro_ros.data.mujoco_model import COLLISION_GROUP, OBJECT_BIT, TABLE_BIT, VISUAL_GROUP
 from kgnpro_ros.exceptions import ModelError
+from kgnpro_ros.execution.robot_model import installed_file
 from kgnpro_ros.simulation.collada import ColorMesh, coarser, read_collada
 
 FloatArray = NDArray[np.float64]
@@ -58,42 +57,13 @@ _ARM_CONTACT = {"contype": TABLE_BIT, "conaffinity": OBJECT_BIT, "group": COLLIS
 _RIGID, _HARD = (0.004, 1.0), (0.998, 0.9998, 0.0005, 0.5, 2.0)
 
 
-@dataclass(frozen=True)
-class PandaFiles:
-    """Where the description of the arm lies.
-
-    Attributes:
-        root: Folder that ``package://example-robot-data`` stands for.
-        urdf, srdf: The descriptions.
-    """
-
-    root: Path
-    urdf: Path
-    srdf: Path
-
-
-def panda_files() -> PandaFiles:
-    """Find the installed description.
+def panda_urdf() -> Path:
+    """The installed description.
 
     Raises:
-        ModelError: If the package is not installed, or files are missing.
+        ModelError: If the package is not installed, or incomplete.
     """
-    try:
-        files = metadata.distribution("example-robot-data").files or []
-    except metadata.PackageNotFoundError as error:
-        raise ModelError(
-            "the description of the Panda is missing; install it: pip install example-robot-data"
-        ) from error
-    ending = "example-robot-data/robots/panda_description/urdf/panda.urdf"
-    found = [file for file in files if str(file).endswith(ending)]
-    if not found:
-        raise ModelError(f"the installed example-robot-data lists no file {ending}")
-    urdf = Path(str(found[0].locate())).resolve()
-    root, srdf = urdf.parents[3], urdf.parents[1] / "srdf" / "panda.srdf"
-    for path in (urdf, srdf):
-        if not path.is_file():
-            raise ModelError(f"{path} is missing: the installed example-robot-data is incomplete")
-    return PandaFiles(root, urdf, srdf)
+    return installed_file("example-robot-data", "robots/panda_description/urdf/panda.urdf")
 
 
 def add_panda(
@@ -109,19 +79,18 @@ def add_panda(
     Raises:
         ModelError: If the description is missing or MuJoCo cannot read it.
     """
-    files = panda_files()
-    spec = _read_urdf(files)
+    urdf = panda_urdf()
+    spec = _read_urdf(urdf)
     for body in spec.bodies:
         body.gravcomp = 1.0
-    _dress_links(spec, files)
+    _dress_links(spec, urdf)
     _dress_fingers(spec, pad_friction)
     _add_servos(spec)
     world.attach(spec, prefix=_PREFIX, frame=world.worldbody.add_frame(pos=position))
 
 
-def _read_urdf(files: PandaFiles) -> mujoco.MjSpec:
-    text = files.urdf.read_text()
-    text = text.replace("package://example-robot-data", str(files.root))
+def _read_urdf(urdf: Path) -> mujoco.MjSpec:
+    text = _resolved(urdf.read_text(), urdf)
     # The visual meshes are Collada files, which MuJoCo does not read.
     text = re.sub(r"<visual>.*?</visual>", "", text, flags=re.DOTALL)
     # Attaching puts the prefix of all names back.
@@ -131,11 +100,16 @@ def _read_urdf(files: PandaFiles) -> mujoco.MjSpec:
     try:
         return mujoco.MjSpec.from_string(text)
     except ValueError as error:
-        raise ModelError(f"MuJoCo cannot read {files.urdf}: {error}") from error
+        raise ModelError(f"MuJoCo cannot read {urdf}: {error}") from error
+
+
+def _resolved(text: str, urdf: Path) -> str:
+    """Text of the description with paths instead of package URLs."""
+    return text.replace("package://example-robot-data", str(urdf.parents[3]))
 
 
 @cache
-def _visuals(urdf: Path, root: Path) -> tuple[tuple[str, float, tuple[ColorMesh, ...]], ...]:
+def _visuals(urdf: Path) -> tuple[tuple[str, float, tuple[ColorMesh, ...]], ...]:
     """Link, turn about z [rad] and meshes of everything that the description shows."""
     result = []
     for link in ElementTree.parse(urdf).getroot().findall("link"):
@@ -143,7 +117,7 @@ def _visuals(urdf: Path, root: Path) -> tuple[tuple[str, float, tuple[ColorMesh,
             mesh, origin = visual.find("geometry/mesh"), visual.find("origin")
             if mesh is None:
                 continue
-            path = mesh.attrib["filename"].replace("package://example-robot-data", str(root))
+            path = _resolved(mesh.attrib["filename"], urdf)
             turn = 0.0 if origin is None else float(origin.attrib["rpy"].split()[2])
             fine = link.attrib["name"] in FINGERS
             grid = _FINE_GRID if fine else _GRID
@@ -154,7 +128,7 @@ def _visuals(urdf: Path, root: Path) -> tuple[tuple[str, float, tuple[ColorMesh,
     return tuple(result)
 
 
-def _dress_links(spec: mujoco.MjSpec, files: PandaFiles) -> None:
+def _dress_links(spec: mujoco.MjSpec, urdf: Path) -> None:
     """Contacts for the links, and meshes for the eye."""
     for geom in list(spec.geoms):
         geom.mass = 0.0
@@ -163,7 +137,7 @@ def _dress_links(spec: mujoco.MjSpec, files: PandaFiles) -> None:
     # The foot stands on the table.
     for geom in spec.body(_bare(BASE)).geoms:
         geom.contype = 0
-    for link, turn, meshes in _visuals(files.urdf, files.root):
+    for link, turn, meshes in _visuals(urdf):
         for number, mesh in enumerate(meshes):
             name = f"{link}_visual_{number}"
             spec.add_mesh(
