@@ -238,6 +238,7 @@ class MplibPlanner:
         rng = np.random.default_rng(seed)
         path = dense(path, SHORTCUT_STEP)
         for _ in range(SHORTCUTS):
+            self._check_interrupted()
             if len(path) < 3:
                 break
             first, last = np.sort(rng.choice(len(path), 2, replace=False))
