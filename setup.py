@@ -43,7 +43,7 @@ setup(
         "lightning>=2.2",
         "matplotlib>=3.7",
         "mplib>=0.2.1,<0.3",
-        "mujoco>=3.1",
+        "mujoco>=3.3.7",
         "numpy>=1.24,<2",
         "opencv-python-headless>=4.8,<4.12",
         "pillow>=10",
