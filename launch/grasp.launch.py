@@ -24,6 +24,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.ros.demo import HOME
 from kgnpro_ros.ros.moveit_parameters import PANDA, build_parameters
 
 SHARE = Path(get_package_share_directory("kgnpro_ros"))
@@ -128,6 +129,8 @@ def camera_actions(value: dict):
     """What publishes the images."""
     if value["camera"] == "sim":
         parameters = {"seed": int(value["seed"]), "arm": value["arm"] != "none"}
+        if value["use_sim_time"] == "true":
+            parameters["clock"] = "sim"
         return [our_node(value, "grasp_sim", parameters=parameters)]
     if value["camera"] == "replay":
         return [our_node(value, "rgbd_replay", parameters={"frames": text(value["frames"])})]
@@ -181,6 +184,8 @@ def executor_actions(value: dict):
     if value["arm"] == "none":
         return []
     given = {"arm": value["arm"], "dry_run": value["execute"] != "true"}
+    if value["camera"] == "sim":
+        given["home"] = list(HOME)  # out of the view of its camera
     if value["arm"] == "moveit":
         try:
             parameters = build_parameters(value["moveit_config"], SHARE / "config" / "moveit")

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time as TimeMsg
 from control_msgs.action import FollowJointTrajectory, GripperCommand
 from control_msgs.msg import JointTolerance
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -50,10 +52,11 @@ class SimActions:
     Args:
         node: Owns the servers.
         loop: Runs the world.
+        now: Time that the robot stamps with.
     """
 
-    def __init__(self, node: Node, loop: SimLoop) -> None:
-        arm = _Arm(node, loop)
+    def __init__(self, node: Node, loop: SimLoop, now: Callable[[], TimeMsg]) -> None:
+        arm = _Arm(loop, now)
         gripper = _Gripper(loop)
         self._servers = [
             _Server(node, loop, FollowJointTrajectory, ARM_ACTION, arm),
@@ -119,9 +122,9 @@ class _Server:
 class _Arm:
     """Trajectory goals."""
 
-    def __init__(self, node: Node, loop: SimLoop) -> None:
+    def __init__(self, loop: SimLoop, now: Callable[[], TimeMsg]) -> None:
         self._loop = loop
-        self._clock = node.get_clock()
+        self._now = now
 
     def start(self, goal: FollowJointTrajectory.Goal) -> None:
         """In the thread of the loop."""
@@ -133,10 +136,10 @@ class _Arm:
         arm.start(trajectory, world.time, measured, tolerances)
 
     def _check_stamp(self, message: JointTrajectoryMsg) -> None:
-        stamp = Time.from_msg(message.header.stamp, clock_type=self._clock.clock_type)
+        stamp = Time.from_msg(message.header.stamp)
         if stamp.nanoseconds == 0:
             return
-        offset = (stamp - self._clock.now()).nanoseconds * 1e-9
+        offset = (stamp - Time.from_msg(self._now())).nanoseconds * 1e-9
         if abs(offset) > STAMP_TOLERANCE:
             raise PlanningError(
                 f"the trajectory is to start {offset:+.1f} s from now; expected now, or a zero "
@@ -160,7 +163,7 @@ class _Arm:
     def feedback(self, status: TrajectoryStatus) -> FollowJointTrajectory.Feedback:
         names = list(self._loop.controlled.arm.names)
         feedback = FollowJointTrajectory.Feedback(joint_names=names)
-        feedback.header.stamp = self._clock.now().to_msg()
+        feedback.header.stamp = self._now()
         feedback.desired = JointTrajectoryPoint(positions=status.desired.tolist())
         feedback.actual = JointTrajectoryPoint(positions=(status.desired - status.error).tolist())
         feedback.error = JointTrajectoryPoint(positions=status.error.tolist())

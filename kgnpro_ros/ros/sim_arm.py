@@ -91,7 +91,7 @@ class SimulatedArm:
         self._config = config
         self._world_config = world
         self._loop = SimLoop(world, controllers, config, self._make_periodics)
-        self._actions = SimActions(node, self._loop)
+        self._actions = SimActions(node, self._loop, self._stamp)
 
     @property
     def failure(self) -> str:

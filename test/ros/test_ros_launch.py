@@ -158,6 +158,20 @@ def test_simulated_camera(launch_file):
     assert nodes["rviz2"].arguments[-2:] == ["-f", "world"]
 
 
+def test_the_simulated_time_is_the_simulations(launch_file):
+    nodes = by_executable(setup(launch_file, camera="sim", arm="mplib", use_sim_time="true"))
+    parameters = nodes["grasp_sim"].parameters[0]
+    assert (parameters["clock"], parameters["use_sim_time"]) == ("sim", True)
+    # Its camera is fixed: the arm must not stay in the view.
+    assert len(nodes["grasp_executor"].parameters[1]["home"]) == 7
+    assert (
+        "home"
+        not in by_executable(setup(launch_file, camera="none", arm="mplib"))[
+            "grasp_executor"
+        ].parameters[1]
+    )
+
+
 def test_detector_gets_files_remappings_and_overrides(launch_file):
     nodes = by_executable(
         setup(launch_file, camera="none", use_rviz="false", model="7", depth_topic="/d")
