@@ -158,6 +158,16 @@ def test_results_of_other_settings_are_refused(finished, data):
         ablate(other, data, out).run()
 
 
+def test_settings_that_came_later_count_with_their_defaults(finished, data):
+    out, _ = finished
+    path = out / "pro/seed_0/result.json"
+    result = json.loads(path.read_text())
+    del result["settings"]["train"]["divergence_steps"]
+    del result["settings"]["detector"]["ranking"]["temperature"]
+    path.write_text(json.dumps(result))
+    ablate(configure(), data, out).run()
+
+
 def test_a_killed_ablation_goes_on(data, tmp_path, monkeypatch):
     variants = [
         {"name": "first"}, {"name": "second", "train": {"heads": {"depth_head": False}}}

@@ -14,7 +14,15 @@ from rich.console import Console
 
 from kgnpro_ros.ablation.rows import evaluate_rows
 from kgnpro_ros.ablation.table import write_tables
-from kgnpro_ros.config import AblationConfig, VariantConfig, dump_config
+from kgnpro_ros.config import (
+    AblationConfig,
+    DetectorConfig,
+    EvaluationConfig,
+    TrainConfig,
+    VariantConfig,
+    config_from_dict,
+    dump_config,
+)
 from kgnpro_ros.evaluation.command import open_test_split
 from kgnpro_ros.evaluation.report import write_report
 from kgnpro_ros.exceptions import ConfigError, ModelError
@@ -177,9 +185,15 @@ class Ablation:
 def check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse a result that was made with other settings.
 
+    Settings that the package did not have then count with their defaults.
+
     Raises:
         ModelError: If any differs; names all.
     """
+    classes = {"train": TrainConfig, "detector": DetectorConfig, "evaluation": EvaluationConfig}
+    for name, cls in classes.items():
+        filled: Any = config_from_dict(cls, before[name], str(path))
+        before = {**before, name: {key: asdict(filled)[key] for key in now[name]}}
     old, new = flat_settings(before), flat_settings(now)
     changes = [
         f"{key} ({old.get(key, 'absent')!r} before, {new.get(key, 'absent')!r} now)"

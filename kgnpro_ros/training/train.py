@@ -78,13 +78,18 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump_config(config))
     trainer = _trainer(config, out, done)
-    trainer.fit(
-        module,
-        _loader(CropDataset(datasets, train_scenes, config), config, trainer, done),
-        _loader(CropDataset(datasets, val_scenes, config), config, trainer, None),
-        ckpt_path=checkpoint if done else None,
-        weights_only=True,  # a checkpoint from elsewhere must not run code
-    )
+    try:
+        trainer.fit(
+            module,
+            _loader(CropDataset(datasets, train_scenes, config), config, trainer, done),
+            _loader(CropDataset(datasets, val_scenes, config), config, trainer, None),
+            ckpt_path=checkpoint if done else None,
+            weights_only=True,  # a checkpoint from elsewhere must not run code
+        )
+    except DatasetError as error:
+        # A reading process sends its traceback along; the last line is the message.
+        name = f"{DatasetError.__module__}.{DatasetError.__qualname__}: "
+        raise DatasetError(str(error).strip().rpartition(name)[2]) from error
     return export_checkpoint(out) if trainer.is_global_zero else out / "model.safetensors"
 
 
