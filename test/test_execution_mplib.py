@@ -351,6 +351,14 @@ def test_a_motion_from_elsewhere_is_refused(arm):
     assert not controllers_of(arm).followed
 
 
+def test_a_motion_to_where_the_arm_is_moves_nothing(arm):
+    arm.execute(arm.plan_joints(HOME + 3e-5))
+    arm.execute(arm.plan_joints(HOME))
+    assert not controllers_of(arm).followed
+    arm.execute(arm.plan_joints(HOME + 1e-3))
+    assert len(controllers_of(arm).followed) == 1
+
+
 def test_a_stopped_arm_neither_plans_nor_moves(arm):
     motion = arm.plan_joints(HOME + 0.2)
     arm.stop()

@@ -54,3 +54,12 @@ def test_states_given_twice_do_no_harm():
     path = np.array([[0.0], [0.5], [0.5], [1.0]])
     result = time_path(("a",), path, np.ones(1), np.ones(1))
     assert result.duration == pytest.approx(profile_time(1.0, SHARE, SHARE), rel=0.05)
+
+
+@pytest.mark.parametrize("distance", [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+def test_the_smallest_motions_can_be_timed(distance):
+    path = np.stack([np.zeros(7), distance * np.linspace(-1, 1, 7)])
+    result = time_path(tuple("abcdefg"), path, np.full(7, 0.4), np.full(7, 2.0))
+    expected = profile_time(distance, SHARE * 0.4, SHARE * 2.0)
+    assert result.duration == pytest.approx(expected, rel=0.05)
+    np.testing.assert_allclose(result.positions[-1], path[-1], atol=1e-9)

@@ -19,6 +19,9 @@ BoolArray = NDArray[np.bool_]
 #: A motion is executed only if the arm is this close to its start [rad], every joint.
 START_TOLERANCE = 0.03
 
+#: A motion in which no joint moves farther [rad] is not worth the controller's time.
+STILL = 1e-4
+
 
 class MplibArm:
     """:class:`~kgnpro_ros.execution.arm.Arm` over a planner and two controllers.
@@ -84,7 +87,7 @@ class MplibArm:
         if away > START_TOLERANCE:
             text = f"the arm is {away:.3f} rad away from the start of the motion"
             raise ArmError(ArmFailure.START_MISMATCH, text)
-        if motion.duration > 0:
+        if np.ptp(motion.trajectory.positions, axis=0).max() > STILL:
             self._controllers.follow(motion.trajectory)
 
     def move_gripper(self, width: float) -> GripperState:

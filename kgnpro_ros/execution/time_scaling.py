@@ -45,13 +45,13 @@ def time_path(
     if len(path) < 2:
         return JointTrajectory(names, np.zeros(1), path[:1], np.zeros((1, len(names))))
     at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-    spline = toppra.SplineInterpolator(at / at[-1], path)
+    spline = toppra.SplineInterpolator(at, path)
     velocity, acceleration = SHARE * velocity, SHARE * acceleration
     limits = [
         constraint.JointVelocityConstraint(np.stack([-velocity, velocity], axis=1)),
         constraint.JointAccelerationConstraint(np.stack([-acceleration, acceleration], axis=1)),
     ]
-    grid = np.linspace(0.0, 1.0, GRID_POINTS + 1)
+    grid = np.linspace(0.0, at[-1], GRID_POINTS + 1)
     solver = algorithm.TOPPRA(limits, spline, grid, parametrizer="ParametrizeConstAccel")
     timed = solver.compute_trajectory(0.0, 0.0)
     if timed is None:
