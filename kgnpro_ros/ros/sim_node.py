@@ -66,7 +66,7 @@ class SimNode(Node):
         self._index = 0
         self._backend = self._make_backend(config, settings.get(SimControllerConfig))
         group = ReentrantCallbackGroup()
-        self._services = [
+        self._own_services = [
             self.create_service(Trigger, f"~/{name}", callback, callback_group=group)
             for name, callback in (
                 ("next", self._on_next), ("reset", self._on_reset),
