@@ -299,6 +299,17 @@ def test_a_controller_fault_ends_the_attempt_safely(call, stage, after, failure)
     np.testing.assert_allclose(arm.objects[1], SECOND[:3, 3] + (0, 0, 0.10))
 
 
+@pytest.mark.parametrize(("call", "stage"), [("execute 2", "approach"), ("execute 3", "lift")])
+def test_an_arm_that_is_held_back_goes_on_from_where_it_is(call, stage):
+    arm = two_objects(faults={call: ArmFailure.START_MISMATCH})
+    report = pick(arm)
+    assert report.success
+    assert report.picked == 0
+    note = report.stages[words(report).index(stage)].message
+    assert note == "planned anew: scripted start_mismatch"
+    np.testing.assert_allclose(arm.objects[0], FIRST[:3, 3] + (0, 0, 0.10))
+
+
 def test_jaws_that_close_on_nothing():
     arm = FakeArm([SECOND[:3, 3]])
     report = pick(arm)

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kgnpro_ros.config import PickConfig
-from kgnpro_ros.execution.arm import Arm, GripperState
-from kgnpro_ros.execution.candidates import backed_off
+from kgnpro_ros.execution.arm import Arm, ArmError, ArmFailure, GripperState, Motion
+from kgnpro_ros.execution.candidates import backed_off, raised
 from kgnpro_ros.execution.journal import Journal, StageError
 from kgnpro_ros.execution.pick_plan import PickPlan, PickPlanner
 from kgnpro_ros.execution.report import Cause, Place, Scene, Stage
+
+FloatArray = NDArray[np.float64]
 
 #: The gripper may stay this much [m] narrower than the opening it was sent to.
 OPENING_TOLERANCE = 0.004
@@ -59,8 +64,8 @@ class PickMotion:
             note(self._open(plan.width))
         with stage(Stage.MOVE_PREGRASP):
             arm.execute(plan.pregrasp)
-        with stage(Stage.APPROACH):
-            arm.execute(plan.approach)
+        with stage(Stage.APPROACH) as note:
+            note(self._straight(plan.approach, plan.T_base_grasp))
         with stage(Stage.CLOSE) as note:
             width = self._close(Cause.CLOSED_ON_NOTHING, "the jaws closed on nothing")
             self.holding = True
@@ -69,8 +74,8 @@ class PickMotion:
             arm.set_obstacles(plan.scene.obstacles)
             arm.attach(plan.held)
             note(f"{len(plan.held)} points")
-        with stage(Stage.LIFT):
-            arm.execute(plan.lift)
+        with stage(Stage.LIFT) as note:
+            note(self._straight(plan.lift, raised(plan.T_base_grasp, self._config.lift_height)))
         with stage(Stage.HOLD) as note:
             self._wait(self._config.hold_time)
             width = self._close(Cause.SLIPPED, "the object slipped out of the jaws")
@@ -117,6 +122,21 @@ class PickMotion:
             arm.detach()
         with stage(Stage.LEAVE):
             arm.execute(motions.leave)
+
+    def _straight(self, motion: Motion, T_base_grasp: FloatArray) -> str:
+        """Execute a straight motion, planned anew where the arm does not stand at its start.
+
+        Fingers that press on something hold the arm back by more than a controller's tolerance.
+        """
+        try:
+            self._arm.execute(motion)
+        except ArmError as error:
+            if error.failure is not ArmFailure.START_MISMATCH:
+                raise
+            tool = self._planner.tool(T_base_grasp)
+            self._arm.execute(self._arm.plan_straight(tool, contact=True))
+            return f"planned anew: {error}"
+        return ""
 
     def _open(self, width: float) -> str:
         state = self._arm.move_gripper(width)
