@@ -80,18 +80,25 @@ class FrameSource:
         qos = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         group = MutuallyExclusiveCallbackGroup()
 
-        def image(key: str, name: str, topic: str, encodings: tuple[str, ...]) -> InputTopic:
-            expected = f"encodings {', '.join(encodings)}"
+        def image(
+            key: str, name: str, topic: str, encodings: tuple[str, ...], frame: str
+        ) -> InputTopic:
+            expected = f"encodings {', '.join(encodings)}, in {frame}"
             return InputTopic(
                 node, name, topic, Image, expected, qos, lambda m: self._on_image(key, m), group
             )
 
+        same = "the frame of the colour image"
+        if self._config.depth_is_registered:
+            same = "any frame"
         inputs = {
-            "color": image("color", "colour image", "color/image_raw", COLOR_ENCODINGS),
-            "depth": image("depth", "depth image", "depth/image_raw", DEPTH_ENCODINGS),
+            "color": image(
+                "color", "colour image", "color/image_raw", COLOR_ENCODINGS, "its optical frame"
+            ),
+            "depth": image("depth", "depth image", "depth/image_raw", DEPTH_ENCODINGS, same),
         }
         if self._config.use_mask:
-            inputs["mask"] = image("mask", "mask", "mask", MASK_ENCODINGS)
+            inputs["mask"] = image("mask", "mask", "mask", MASK_ENCODINGS, same)
         inputs["info"] = InputTopic(
             node, "camera_info", "color/camera_info", CameraInfo, "with fx in k[0]", qos,
             self._on_info, group,

@@ -207,6 +207,10 @@ def test_missing_camera_info_and_missing_topics_are_named_within_3_seconds(local
         assert f"/nobody/{name}" in lonely.problems.last
     assert "nobody publishes it" in lonely.problems.last
     assert "sensor_msgs/msg/Image" in lonely.problems.last
+    # In one line: type, quality of service, encodings, frame.
+    assert "\n" not in lonely.problems.last
+    words = "reliable, encodings 16UC1, mono16, 32FC1, in the frame of the colour image"
+    assert words in lonely.problems.last
 
 
 @pytest.mark.reliability("diagnostics: what is waited for")
