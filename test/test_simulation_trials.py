@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The physical experiment in physics: what is tried, how it is counted, and that it goes on."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,11 @@ UPRIGHT, LYING = np.eye(3), np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 @pytest.fixture(scope="module")
 def small_plan():
     return plan_trials(SMALL)
+
+
+@functools.cache
+def cached_plan(config, quick=False):
+    return plan_trials(config, quick=quick)
 
 
 def attempt(success, stage="", cause="", **more):
@@ -202,6 +208,7 @@ class TestRuns:
             sha256 = "ab" * 32
 
         monkeypatch.setattr(trials, "load_model", lambda name: Loaded())
+        monkeypatch.setattr(trials, "plan_trials", cached_plan)
         self.ran = []
 
     def run_one(self, trial):
@@ -243,6 +250,12 @@ class TestRuns:
         quick = len(self.ran)
         trials.run_trials(config, tmp_path, runner=self.run_one)
         assert (quick, len(self.ran)) == (12, 17)
+
+    def test_tables_hold_all_results_of_the_folder(self, tmp_path):
+        trials.run_trials(SMALL, tmp_path, only="single_sphere*", runner=self.run_one)
+        summary = trials.run_trials(SMALL, tmp_path, only="multi_30*", runner=self.run_one)
+        assert list(summary["single"]) == ["sphere"]
+        assert list(summary["multi"]) == ["30"]
 
     def test_refuses_other_settings(self, tmp_path):
         trials.run_trials(SMALL, tmp_path, only="single_s*", runner=self.run_one)

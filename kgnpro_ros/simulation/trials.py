@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -67,33 +68,46 @@ def run_trials(
         The summary, as written to ``trials.json``.
 
     Raises:
-        DatasetError: If the folder holds results with other settings, or no trial has such a name.
+        DatasetError: If the folder holds results with other settings, no trial has such a name, or
+            trials broke; the tables of the others are written before that is said.
         ModelError: If the model cannot be loaded.
     """
-    trials = [t for t in plan_trials(config, quick=quick) if fnmatch.fnmatch(t.key, only)]
-    if not trials:
+    plan = plan_trials(config)
+    chosen = plan_trials(config, quick=True) if quick else plan
+    chosen = [trial for trial in chosen if fnmatch.fnmatch(trial.key, only)]
+    if not chosen:
         raise DatasetError(f"no trial is called {only!r}; names look like single_cylinder_0_0")
     settings = _open_folder(config, out)
-    todo = [trial for trial in trials if not _result(out, trial.key).is_file()]
-    done = [read_record(_result(out, t.key)) for t in trials if _result(out, t.key).is_file()]
+    todo = [trial for trial in chosen if not _result(out, trial.key).is_file()]
+    done = len(chosen) - len(todo)
     if progress is not None:
-        progress(len(done), len(trials), None)
+        progress(done, len(chosen), None)
 
     def finished(record: TrialRecord) -> None:
+        nonlocal done
         write_record(_result(out, record.key), record)
-        done.append(record)
+        done += 1
         if progress is not None:
-            progress(len(done), len(trials), record)
+            progress(done, len(chosen), record)
 
+    broken: dict[str, str] = {}
     if runner is not None:
         for trial in todo:
             finished(runner(trial))
     elif todo:
         folder = out / "pictures" if pictures else None
-        _run_in_processes(config, todo, folder, workers, finished)
-    order = {trial.key: number for number, trial in enumerate(trials)}
-    done.sort(key=lambda record: order[record.key])
-    summary = {**settings, **summarize(done)}
+        broken = _run_in_processes(config, todo, folder, workers, finished)
+    summary = _write_tables(out, plan, settings)
+    if broken:
+        texts = "; ".join(f"{key}: {text}" for key, text in broken.items())
+        raise DatasetError(f"{len(broken)} trials broke and are missing in the tables: {texts}")
+    return summary
+
+
+def _write_tables(out: Path, plan: Sequence[Trial], settings: dict[str, Any]) -> dict[str, Any]:
+    """Tables of all results in the folder, in the order of the plan."""
+    paths = [_result(out, trial.key) for trial in plan]
+    summary = {**settings, **summarize([read_record(path) for path in paths if path.is_file()])}
     write_json(out / SUMMARY, summary)
     (out / TABLE).write_text(to_markdown(summary))
     return summary
@@ -155,19 +169,28 @@ def _run_in_processes(
     pictures: Path | None,
     workers: int | None,
     finished: Callable[[TrialRecord], None],
-) -> None:
+) -> dict[str, str]:
+    """Run trials; returns the errors of those that broke, by their names."""
     count = min(workers or os.cpu_count() or 1, len(trials))
     context = get_context("spawn")
     # Long trials first: no process then idles beside the last one.
     order = sorted(trials, key=lambda trial: -trial.max_attempts)
     with ProcessPoolExecutor(count, context, _start_worker, (config, pictures)) as pool:
-        futures = [pool.submit(_work, trial) for trial in order]
+        futures = {pool.submit(_work, trial): trial.key for trial in order}
+        broken = {}
         try:
             for future in as_completed(futures):
-                finished(future.result())
+                problem = future.exception()
+                if isinstance(problem, BrokenProcessPool):
+                    raise problem
+                if problem is not None:
+                    broken[futures[future]] = f"{type(problem).__name__}: {problem}"
+                else:
+                    finished(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return broken
 
 
 def _exit_with_parent() -> None:
