@@ -67,7 +67,13 @@ def lift(kinematics, placed, grasp, **settings):
     return world, controllers, state
 
 
-@pytest.mark.parametrize("name", GOOD)
+SECOND_LOOK = ("lying cylinder", "thin stick")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in SECOND_LOOK else ()) for n in GOOD],
+)
 def test_a_well_placed_grasp_lifts_and_holds(name, kinematics):
     placed, grasp, width = GOOD[name]
     world, controllers, state = lift(kinematics, placed, grasp)
