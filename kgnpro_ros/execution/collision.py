@@ -159,10 +159,11 @@ class NearHand:
         grasp, side, held = self.grasp[finger], self.side[finger], held[finger]
         between = np.empty((n, k), dtype=np.int64)
         hits = np.empty((n, k), dtype=np.int64)
+        margin = np.float32(self.config.finger_margin)
         for i in range(k):
             beyond = side - (self.openings[:, i] / 2).astype(np.float32)[grasp]
             between[:, i] = _count(grasp[held & (beyond < 0)], n)
-            touching = fresh & (beyond >= 0) & (beyond <= gripper.finger_thickness)
+            touching = fresh & (beyond >= -margin) & (beyond <= gripper.finger_thickness + margin)
             hits[:, i] = _count(grasp[touching], n) + in_palm
         return Contacts(between, hits)
 
@@ -210,8 +211,9 @@ def _pairs(
     axes = np.swapaxes(poses[:, :3, :3], 1, 2)
     shift = (axes @ poses[:, :3, 3:])[..., 0] + middle
     scaled = np.concatenate([axes, -shift[..., None]], axis=2) / half[:, None]
-    rows = scaled.astype(np.float32)
-    columns = np.concatenate([points.T, np.ones((1, len(points)), dtype=np.float32)])
+    rows = scaled.swapaxes(0, 1).astype(np.float32, order="C")  # in order, or no BLAS
+    columns = np.ones((4, len(points)), dtype=np.float32)
+    columns[:3] = points.T
     count = len(points)
     grasps, found = [np.zeros(0, dtype=np.int64)], [np.zeros((3, 0), dtype=np.float32)]
     together = min(len(poses), max(1, PAIRS_AT_ONCE // max(1, count)))
@@ -221,13 +223,13 @@ def _pairs(
         number = min(together, len(poses) - start)
         local, worst = memory[:3, :number], memory[3, :number]
         for axis in range(3):
-            np.matmul(rows[start : start + number, axis], columns, out=local[axis])
+            np.matmul(rows[axis, start : start + number], columns, out=local[axis])
         # The thinnest axis and the approach leave few; one comparison for both.
         np.maximum(np.abs(local[1]), np.abs(local[0]), out=worst)
         index = np.flatnonzero(worst <= 1.0)
         borders = np.searchsorted(index, np.arange(number + 1) * count)
         grasps.append(np.repeat(np.arange(start, start + number), np.diff(borders)))
-        found.append(local.reshape(3, -1)[:, index])
+        found.append(local.reshape(3, -1).take(index, axis=1))
     local_points = np.concatenate(found, axis=1)
     local_points *= half.astype(np.float32)[:, None]
     local_points += middle.astype(np.float32)[:, None]
