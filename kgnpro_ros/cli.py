@@ -174,6 +174,7 @@ def ablate(
     test: Annotated[list[Path], typer.Option(help="Test data; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder of the runs and tables.")],
     start: Annotated[str | None, typer.Option(help="Weights that all start from.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Train only this variant.")] = None,
 ) -> None:
     """Train and evaluate variants alike and compare them; run it again to go on."""
     from kgnpro_ros.ablation.run import Ablation
@@ -182,7 +183,7 @@ def ablate(
     settings = load_config(AblationConfig, config)
     if start is not None:
         settings = replace(settings, train={**settings.train, "start": start})
-    _say(f"tables: {Ablation(settings, data, test, out, console).run()}")
+    _say(f"tables: {Ablation(settings, data, test, out, console).run(only or ())}")
 
 
 @app.command()

@@ -189,8 +189,12 @@ def test_a_killed_ablation_goes_on(data, tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "second/seed_0" / CHECKPOINT)["global_step"] == 2
     steps.clear()
     monkeypatch.setattr(GraspModule, "training_step", step)
-    ablate(config, data, tmp_path).run()
+    ablate(config, data, tmp_path).run(["first"])
+    assert steps == []
+    ablate(config, data, tmp_path).run(["second"])
     assert steps == [(False, 2)]
+    with pytest.raises(ConfigError, match="no variant third to train: first, second"):
+        ablate(config, data, tmp_path).run(["third"])
     assert result_of(tmp_path, "second")["tests"]["boxes"]["images"] == 1
 
 

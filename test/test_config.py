@@ -11,6 +11,7 @@ import yaml
 from kgnpro_ros import config as settings
 from kgnpro_ros.config import (
     NETWORK_PRESETS,
+    AblationConfig,
     DecodeConfig,
     DetectorConfig,
     EvaluationConfig,
@@ -19,6 +20,7 @@ from kgnpro_ros.config import (
     LossConfig,
     NetworkConfig,
     PnPConfig,
+    RankingConfig,
     SceneConfig,
     TrainConfig,
     config_from_dict,
@@ -167,3 +169,27 @@ def test_an_empty_file_means_the_defaults(tmp_path):
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "train").glob("*.yaml")), ids=str)
 def test_shipped_training_files_are_valid(path):
     load_config(TrainConfig, path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "config" / "ablation").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_shipped_ablations_hold_the_compared_systems(path):
+    """KGN, KGNv2, Direct3D, KGN-Pro and a row for each own step, as settings of the same code."""
+    config = load_config(AblationConfig, path)
+    trained = {v.name: config.train_config(v, 0) for v in config.variants if not v.weights_of}
+    detectors = {v.name: config.detector_config(v) for v in config.variants}
+    assert len(config.seeds_of(config.variant("kgn"))) >= 2
+    assert config.seeds_of(config.variant("kgn")) == config.seeds_of(config.variant("kgn-pro"))
+    assert (detectors["kgn"].pnp.iterations, detectors["kgn"].pnp.choose_mode) == (0, False)
+    heads = ("confidence_head", "depth_head", "distance_head", "direct_head")
+    expected = {"kgn": (0, 0, 0, 0), "kgn-pro": (1, 0, 0, 0), "kgnv2": (0, 0, 1, 0),
+                "direct3d": (0, 0, 0, 1), "depth-likelihood": (1, 1, 0, 0)}  # fmt: skip
+    for name, switches in expected.items():
+        network = trained[name].architecture
+        assert tuple(getattr(network, head) for head in heads) == switches, name
+        assert (trained[name].loss.pose > 0) == bool(switches[0]), name
+    assert trained["depth-likelihood"].pose.pnp.use_depth
+    assert not trained["depth-head"].pose.pnp.use_depth
+    assert detectors["covariance-ranking"].ranking.uncertainty
+    assert not RankingConfig().uncertainty

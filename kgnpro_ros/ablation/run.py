@@ -70,27 +70,37 @@ class Ablation:
         self.train_manifests = [open_train_split(path).manifest for path in self.data]
         self.test_manifests = {n: open_test_split(p).manifest for n, p in self.tests.items()}
 
-    def run(self) -> Path:
+    def run(self, only: Sequence[str] = ()) -> Path:
         """Do what is not yet done; the tables are written anew after every evaluation.
+
+        Args:
+            only: Names of variants to train, with the rows that use their weights; all when empty.
+                Others may run at the same time, on other devices, in the same folder.
 
         Returns:
             The Markdown file.
+
+        Raises:
+            ConfigError: If ``only`` names no trained variant.
+            ModelError: If the folder holds results of other settings.
         """
+        trained = [row.name for row in self.config.variants if row.weights_of is None]
+        unknown = [name for name in only if name not in trained]
+        if unknown:
+            raise ConfigError(f"no variant {', '.join(unknown)} to train: {', '.join(trained)}")
         self.out.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.out / "config.yaml", dump_config(self.config))
         results = self.finished()
-        path = write_tables(self.out, self.config, results) if results else None
-        for source in self.config.variants:
-            if source.weights_of is not None:
-                continue
+        for name in only or trained:
+            source = self.config.variant(name)
             for seed in self.config.seeds_of(source):
                 users = self.rows_of(source, seed)
                 rows = [row for row in users if (row.name, seed) not in results]
                 if rows:
-                    results |= self.evaluate(rows, self.train(source, seed), seed)
-                    path = write_tables(self.out, self.config, results)
-        assert path is not None
-        return path
+                    self.evaluate(rows, self.train(source, seed), seed)
+                    results = self.finished()
+                    write_tables(self.out, self.config, results)
+        return write_tables(self.out, self.config, results)
 
     def folder(self, variant: VariantConfig, seed: int) -> Path:
         """Folder of a row and seed."""
@@ -144,9 +154,7 @@ class Ablation:
         self.say(f"{variant.name}, seed {seed}: {'going on' if resume else 'training'}")
         return train(config, self.data, run, resume)
 
-    def evaluate(
-        self, rows: Sequence[VariantConfig], model: Path, seed: int
-    ) -> dict[tuple[str, int], dict[str, Any]]:
+    def evaluate(self, rows: Sequence[VariantConfig], model: Path, seed: int) -> None:
         """Evaluate rows with the same weights on all test sets, and write their results."""
         names = ", ".join(row.name for row in rows)
         detectors = {
@@ -162,7 +170,6 @@ class Ablation:
             **{key: card[key] for key in ("steps", "machine", "torch", "skipped_batches")},
             "start": card.get("start"),
         }
-        results = {}
         for row in rows:
             result = {
                 "variant": row.name,
@@ -174,8 +181,6 @@ class Ablation:
             folder = self.folder(row, seed)
             folder.mkdir(parents=True, exist_ok=True)
             write_report(folder / RESULT, result)
-            results[row.name, seed] = result
-        return results
 
     def say(self, line: str) -> None:
         """Print a line as it is."""

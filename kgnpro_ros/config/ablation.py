@@ -109,8 +109,8 @@ class AblationConfig:
         config = self.train_config(source, 0)
         require(
             config.num_nodes == 1 and config.devices == 1,
-            "an ablation trains on one device (devices: 1); to use several, run kgnpro train "
-            "--config OUT/NAME/seed_K/config.yaml for each variant first",
+            "an ablation trains on one device (devices: 1); to use several, run it on each at the "
+            "same time with --only NAME for other variants",
         )
         self.detector_config(variant)
 

@@ -38,6 +38,7 @@ class GraspModule(L.LightningModule):
         network = KeypointNetwork(config.architecture)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.skipped = self.skipped_grasps = 0
+        self._skip = False
         self.pose_loss = MonteCarloPoseLoss(config.pose) if config.loss.pose > 0 else None
         self.watch = LossWatch(config.divergence_factor)
 
@@ -85,11 +86,16 @@ class GraspModule(L.LightningModule):
             broken = [name for name, value in terms.items() if not torch.isfinite(value)]
             where = ", ".join(broken) or "another process"
             self.print(f"step {self.global_step}: skipped, not finite: {where}")
-            return None
+            self._skip = True
+            return None if self.trainer.world_size == 1 else self._nothing(self.network)
         if self.trainer.world_size > 1:
-            # Processes exchange the gradient of every parameter, also of heads without a loss yet.
-            loss = loss + sum(0.0 * p.sum() for p in self.network.heads.parameters())
+            loss = loss + self._nothing(self.network.heads)
         return loss
+
+    @staticmethod
+    def _nothing(part: nn.Module) -> Tensor:
+        """Zero, with gradients of zero: processes exchange the gradient of every parameter."""
+        return torch.stack([0.0 * parameter.sum() for parameter in part.parameters()]).sum()
 
     def _divergence(self, loss: float) -> str:
         """What to say when training stops."""
@@ -117,7 +123,10 @@ class GraspModule(L.LightningModule):
         norm = nn.utils.clip_grad_norm_(self.parameters(), self.config.gradient_clip)
         if not torch.isfinite(norm):
             self.skipped += 1
-            optimizer.zero_grad()
+            self._skip = True
+        if self._skip:
+            optimizer.zero_grad()  # to None, which leaves weights and momentum alone
+            self._skip = False
         self.log("train/skipped", float(self.skipped))
         if self.pose_loss is not None:
             self.log("train/skipped_grasps", float(self.skipped_grasps))
