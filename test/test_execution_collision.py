@@ -42,7 +42,9 @@ def boxes_of(gripper, opening, back):
 @pytest.mark.parametrize("back", [0.0, 0.04])
 def test_counts_agree_with_the_plain_loop(name, back):
     gripper = load_gripper(name)
-    config = FilterConfig(approach_distance=back, min_depth_between=0.004, palm_margin=0.0)
+    config = FilterConfig(
+        approach_distance=back, min_depth_between=0.004, palm_margin=0.0, finger_margin=0.0
+    )
     poses, openings, points = random_hands(12)
     points = points.astype(np.float32)
     contacts = collision.count_contacts(points, poses, openings, gripper, config)

@@ -119,6 +119,8 @@ class FilterConfig:
         max_missing_between: A grasp with too few points is passed all the same when more than this
             share of the region between its fingers has no depth, as on glass; 1 passes none.
         max_points_hit: Most observed points inside fingers and palm.
+        finger_margin: The fingers keep this far [m] from the points to both sides: at an edge some
+            pixels are always lost.
         palm_margin: The palm keeps this far [m] from the points in front of it.
         approach_distance: Length [m] of the straight approach on which the hand must be clear too.
         table_clearance: Points within this distance [m] of the table plane (or three times its
@@ -146,6 +148,7 @@ class FilterConfig:
     min_depth_between: float = ranged(0.006, 0.0, 0.1)
     max_missing_between: float = ranged(1.0, 0.01, 1.0)
     max_points_hit: int = ranged(1, 0, 1000000)
+    finger_margin: float = ranged(0.002, 0.0, 0.05)
     palm_margin: float = ranged(0.004, 0.0, 0.05)
     approach_distance: float = ranged(0.0, 0.0, 0.5)
     table_clearance: float = ranged(0.006, 0.0, 0.1)

@@ -193,7 +193,8 @@ def near_hand(
     palm = (y >= lower[1]) & (y <= upper[1]) & (z >= lower[2]) & (z <= upper[2])
     side = np.abs(z)
     fingers = np.abs(y) <= gripper.finger_breadth / 2
-    fingers &= side <= np.float32(openings.max(initial=0.0) / 2 + gripper.finger_thickness + 1e-6)
+    widest = openings.max(initial=0.0) / 2 + gripper.finger_thickness + config.finger_margin
+    fingers &= side <= np.float32(widest + 1e-6)
     return NearHand(
         grasp[palm], x[palm], grasp[fingers], x[fingers], side[fingers], palm[fingers],
         openings, gripper, config,
