@@ -175,6 +175,8 @@ class ExecutorConfig:
         observe_timeout: Longest wait for the depth image of the obstacles [s].
         tf_timeout: Longest wait for a transform [s].
         obstacles: Avoid what the depth camera sees; False plans with the table alone.
+        boxes: What is known to stand there and is not seen: six numbers per box, x_min, y_min,
+            z_min, x_max, y_max, z_max [m] in the base frame of the arm; unset is none.
         table: ``observed`` finds the table in the depth image, ``fixed`` takes table_height, and
             ``none`` knows no table.
         table_height: Top of a fixed table along z of the arm's base frame [m].
@@ -197,6 +199,7 @@ class ExecutorConfig:
     observe_timeout: float = ranged(5.0, 0.1, 600.0)
     tf_timeout: float = ranged(0.5, 0.0, 60.0)
     obstacles: bool = True
+    boxes: tuple[float, ...] | None = None
     table: Literal["observed", "fixed", "none"] = "observed"
     table_height: float = ranged(0.0, -10.0, 10.0)
     cloud_spacing: float = ranged(0.004, 0.001, 0.05)
@@ -211,4 +214,10 @@ class ExecutorConfig:
     controllers: ControllerConfig = field(default_factory=ControllerConfig)
 
     def __post_init__(self) -> None:
+        corners = self.boxes or ()
+        require(len(corners) % 6 == 0, f"boxes has {len(corners)} numbers; expected six per box")
+        for start in range(0, len(corners), 6):
+            low, high = corners[start : start + 3], corners[start + 3 : start + 6]
+            ordered = all(a < b for a, b in zip(low, high, strict=True))
+            require(ordered, f"corners of a box are not ordered: {low} to {high}")
         check_ranges(self)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kgnpro_ros.config import WorldConfig
 from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.ros.processes import DemoError, children, wait
 
@@ -22,6 +23,8 @@ from kgnpro_ros.ros.processes import DemoError, children, wait
 START_SECONDS, FRAME_SECONDS, OBJECT_SECONDS = 240.0, 30.0, 90.0
 #: A scene that the hand can empty: six objects, none wider than it opens, none hidden.
 PICK_SEED, PICK_SPREAD, PICK_OBJECTS = 20, 0.1, 6
+#: Thickness of the walls of the box [m].
+WALL = 0.008
 #: Where the arm waits, out of the camera's view [rad].
 HOME = (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398)
 
@@ -133,8 +136,8 @@ def _pick_plan(out: Path, given: Mapping[str, object], seed: int) -> Plan:
         "decode.top_k": 300, "stall_timeout": 20.0,
     }  # fmt: skip
     executor = {
-        "use_sim_time": True, "motion.speed": 0.8, "motion.acceleration": 0.8,
-        "pick.hold_time": 0.5, "pick.max_grasp_age": 60.0, "home": list(HOME),
+        "use_sim_time": True, "motion.speed": 0.6, "motion.acceleration": 0.5,
+        "boxes": bin_walls(WorldConfig()), "pick.hold_time": 0.5, "pick.max_grasp_age": 60.0, "home": list(HOME),
         "detect_timeout": 60.0, "observe_timeout": 30.0,
         "controllers.joints_timeout": 10.0, "controllers.time_scale": 20.0,
     }  # fmt: skip
@@ -146,6 +149,18 @@ def _pick_plan(out: Path, given: Mapping[str, object], seed: int) -> Plan:
     client = _client("pick_client", out, [])
     seconds = START_SECONDS + OBJECT_SECONDS * PICK_OBJECTS
     return Plan(f"a simulated arm empties table {seed}", nodes, client, seconds)
+
+
+def bin_walls(config: WorldConfig) -> list[float]:
+    """The walls of the simulated box in the base frame of the arm, as ``boxes`` of the executor."""
+    middle = [a - b for a, b in zip(config.bin_position, config.base_position, strict=True)]
+    half_x, half_y, height = config.bin_size[0] / 2, config.bin_size[1] / 2, config.bin_size[2]
+    walls = []
+    for sign in (-1, 1):
+        x, y = middle[0] + sign * (half_x + WALL / 2), middle[1] + sign * (half_y + WALL / 2)
+        walls += [x - WALL / 2, middle[1] - half_y, 0.0, x + WALL / 2, middle[1] + half_y, height]
+        walls += [middle[0] - half_x, y - WALL / 2, 0.0, middle[0] + half_x, y + WALL / 2, height]
+    return [round(value, 4) for value in walls]
 
 
 def _check(frames: Path | None, arm: bool) -> None:

@@ -26,6 +26,7 @@ from kgnpro_ros.ros.pick_scene import (
     DetectionError,
     GoalCancelledError,
     SceneSource,
+    box_points,
     TransformMissingError,
 )
 
@@ -143,7 +144,7 @@ class PickGoal:
             else:
                 fixed = robot.config.table == "fixed"
                 height = robot.config.table_height if fixed else None
-                obstacles = Obstacles(np.zeros((0, 3)), height)
+                obstacles = Obstacles(box_points(robot.config.boxes or ()), height)
             table = obstacles.table_height
             text = "no table" if table is None else f"table at {table:+.3f} m"
             report.message = f"{len(obstacles.points)} points, {text}"
