@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kgnpro_ros.config import ExecutorConfig, FilterConfig
@@ -26,7 +28,7 @@ def observed_obstacles(
     Args:
         image: Depth in metres.
         T_base_camera: Pose of the camera, shape (4, 4).
-        config: ``table``, ``table_height`` and ``cloud_spacing`` are used.
+        config: ``table``, ``table_height``, ``cloud_spacing`` and ``boxes`` are used.
 
     Raises:
         ImageError: If the table is to be found in the image, and is not.
@@ -41,8 +43,28 @@ def observed_obstacles(
         plane = _fixed_plane(height, T_base_camera)
     settings = FilterConfig(cloud_spacing=config.cloud_spacing)
     distance = float(np.nanmedian(image.depth))
-    points = solid_points(image, plane, settings, distance).reshape(-1, 3)
-    return Obstacles(transform_points(T_base_camera, points.astype(np.float64)), height)
+    seen = solid_points(image, plane, settings, distance).reshape(-1, 3)
+    points = transform_points(T_base_camera, seen.astype(np.float64))
+    return Obstacles(np.concatenate([points, box_points(config.boxes or ())]), height)
+
+
+def box_points(boxes: Sequence[float], spacing: float = 0.01) -> FloatArray:
+    """Points on the faces of boxes, for planners that avoid points.
+
+    Args:
+        boxes: Lower and upper corner of each [m], six numbers per box.
+        spacing: Greatest distance of neighbours along an axis [m].
+
+    Returns:
+        Points [m], shape (N, 3).
+    """
+    parts = [np.zeros((0, 3))]
+    for low, high in np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 3):
+        counts = np.maximum(np.ceil((high - low) / spacing).astype(int) + 1, 2)
+        axes = [np.linspace(a, b, n) for a, b, n in zip(low, high, counts, strict=True)]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        parts.append(grid[((grid == low) | (grid == high)).any(axis=1)])
+    return np.concatenate(parts)
 
 
 def _table_height(plane: Plane | None, T_base_camera: FloatArray) -> float:

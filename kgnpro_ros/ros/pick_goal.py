@@ -18,6 +18,7 @@ from kgnpro_ros.config import ExecutorConfig
 from kgnpro_ros.exceptions import FrameError, KGNProError
 from kgnpro_ros.execution.arm import Arm, ArmError, Obstacles
 from kgnpro_ros.execution.cancellation import Cancellation
+from kgnpro_ros.execution.observed import box_points
 from kgnpro_ros.execution.pick import PickSequence
 from kgnpro_ros.execution.report import PickReport, Place, Scene
 from kgnpro_ros.msg import StageReport as StageMessage
@@ -26,7 +27,6 @@ from kgnpro_ros.ros.pick_scene import (
     DetectionError,
     GoalCancelledError,
     SceneSource,
-    box_points,
     TransformMissingError,
 )
 
