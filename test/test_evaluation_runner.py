@@ -7,7 +7,12 @@ import pytest
 from support.evaluation_scenes import MemoryScenes, grasp_batch, scene_object, truth
 
 from kgnpro_ros.config import EvaluationConfig
-from kgnpro_ros.evaluation.runner import evaluate
+from kgnpro_ros.evaluation.runner import (
+    Contender,
+    chosen_images,
+    evaluate,
+    evaluate_together,
+)
 from kgnpro_ros.exceptions import DatasetError
 
 DATA = MemoryScenes([[scene_object("sphere")], [scene_object("ring")], [scene_object("stick")]])
@@ -63,3 +68,33 @@ def test_no_predictions_at_all_has_no_success_rate():
 def test_nothing_to_evaluate():
     with pytest.raises(DatasetError, match="no image"):
         evaluate(MemoryScenes([]), perfect, QUICK)
+
+
+def test_only_some_scenes_and_views():
+    data = MemoryScenes([[scene_object("sphere")], [], [scene_object("cuboid")]])
+    for scenes, views, expected in (
+        (None, None, [0, 1, 2, 3, 4, 5]), (2, None, [0, 1, 2, 3]), (None, 1, [0, 2, 4]),
+        (2, 1, [0, 2]), (9, 9, [0, 1, 2, 3, 4, 5]),
+    ):  # fmt: skip
+        assert chosen_images(data, EvaluationConfig(scenes=scenes, views=views)) == expected
+    result = evaluate(data, perfect, EvaluationConfig(views=1))
+    assert (result.images, result.scenes) == (3, 3)
+
+
+def test_contenders_see_the_same_images_and_count_apart():
+    data = MemoryScenes([[scene_object("sphere")], [scene_object("cuboid")]])
+    seen = []
+
+    def nothing(sample):
+        seen.append((sample.scene_id, sample.view))
+        return grasp_batch(np.zeros((0, 4, 4)))
+
+    contenders = [Contender(perfect), Contender(nothing), Contender(perfect, max_grasps=3)]
+    whole, none, best = evaluate_together(data, contenders)
+    assert data.label_calls == 2
+    assert seen == [("0", 0), ("0", 1), ("1", 0), ("1", 1)]
+    assert none.counts.predictions.sum() == 0
+    assert best.counts.predictions.tolist() == [3] * 4
+    alone = evaluate(data, perfect)
+    np.testing.assert_array_equal(whole.counts.succeeded, alone.counts.succeeded)
+    np.testing.assert_array_equal(whole.rates().gsr, alone.rates().gsr)
