@@ -44,7 +44,7 @@ from kgnpro_ros.ros.pick_log import Attempt, Film, attempt_line, attempts_of
 #: How long the nodes may take to be ready, the model and the arm included [s].
 START_TIMEOUT = 200.0
 #: Longest goal [s].
-GOAL_TIMEOUT = 150.0
+GOAL_TIMEOUT = 600.0
 CALL_TIMEOUT = 20.0
 #: A goal that is rejected because nodes still start is sent again after this time [s].
 RETRY_PERIOD = 1.0

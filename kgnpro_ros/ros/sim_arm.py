@@ -127,12 +127,16 @@ class SimulatedArm:
         heights, poses, held = world.lifted_heights(), world.object_poses(), world.held()
         return [
             {
-                "index": k, "kind": world.objects[k].kind, "lifted": round(float(heights[k]), 4),
+                "index": k,
+                "kind": world.objects[k].kind,
+                "dimensions": list(getattr(world.objects[k].item, "dimensions", ())),
+                "lifted": round(float(heights[k]), 4),
                 "held": k in held,
-                "in_box": world.in_bin(k), "position": poses[k, :3, 3].round(4).tolist(),
+                "in_box": world.in_bin(k),
+                "position": poses[k, :3, 3].round(4).tolist(),
             }
             for k in world.present()
-        ]  # fmt: skip
+        ]
 
     def _make_periodics(self, loop: SimLoop) -> list[Periodic]:
         """In the thread of the world, which is the only one that may touch it."""

@@ -208,14 +208,14 @@ def test_a_trajectory_is_followed_and_the_camera_sees_it(listener, at_home):
     assert wait_until(lambda: (before.color != listener.frame().color).any(axis=2).mean() > 0.01)
 
 
-def test_joints_of_a_goal_come_in_any_order(listener, at_home):
+def test_joints_of_a_goal_come_in_any_order(listener):
     names, goal = panda.ARM_JOINTS[::-1], near_home(6)
     status, _ = listener.do(listener.arm, way((1.0, goal[::-1]), names=names))
     assert status == GoalStatus.STATUS_SUCCEEDED
     assert listener.sees("panda_joint7", goal[6], 0.01)
 
 
-def test_the_gripper_takes_the_position_of_one_finger(listener, at_home):
+def test_the_gripper_takes_the_position_of_one_finger(listener):
     goal = GripperCommand.Goal()
     goal.command.position = 0.02
     status, result = listener.do(listener.gripper, goal)
@@ -226,30 +226,32 @@ def test_the_gripper_takes_the_position_of_one_finger(listener, at_home):
     assert result.position == pytest.approx(0.02, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    "goal",
-    [
-        way((1.0, panda.HOME[:6]), names=panda.ARM_JOINTS[:6]),
-        way((1.0, panda.HOME), names=("elbow", *panda.ARM_JOINTS[1:])),
-        way((1.0, near_home(0, 9.0))),
-        way((1.0, near_home(0, np.nan))),
-        way((0.0, near_home(0, 0.3)), (1.0, panda.HOME)),
-        way((2.0, near_home()), (1.0, panda.HOME)),
-        way(),
-        way((1.0, near_home()), path_tolerance=[JointTolerance(name="elbow", position=0.1)]),
-    ],
-    ids=["six", "unknown", "limit", "nan", "start", "order", "empty", "tolerance"],
-)
-def test_goals_that_make_no_sense_are_rejected_and_the_next_one_works(listener, at_home, goal):
-    assert not listener.send(listener.arm, goal).accepted
+SENSELESS = {
+    "six": way((1.0, panda.HOME[:6]), names=panda.ARM_JOINTS[:6]),
+    "unknown": way((1.0, panda.HOME), names=("elbow", *panda.ARM_JOINTS[1:])),
+    "limit": way((1.0, near_home(0, 9.0))),
+    "nan": way((1.0, near_home(0, np.nan))),
+    "start": way((0.0, near_home(0, 0.9)), (1.0, panda.HOME)),
+    "order": way((2.0, near_home()), (1.0, panda.HOME)),
+    "empty": way(),
+    "tolerance": way((1.0, near_home()), path_tolerance=[JointTolerance(name="elbow")]),
+}
+
+
+def test_goals_that_make_no_sense_are_rejected_and_the_next_one_works(listener):
+    for name, goal in SENSELESS.items():
+        assert not listener.send(listener.arm, goal).accepted, name
+    bad = GripperCommand.Goal()
+    bad.command.position = 0.5
+    assert not listener.send(listener.gripper, bad).accepted
     status, _ = listener.do(listener.arm, way((0.5, near_home(0, 0.1))))
     assert status == GoalStatus.STATUS_SUCCEEDED
 
 
-def test_a_tolerance_of_the_goal_is_held(listener, at_home):
+def test_a_tolerance_of_the_goal_is_held(listener):
     """A path that the servos cannot follow that closely."""
     tight = [JointTolerance(name=name, position=1e-7) for name in panda.ARM_JOINTS]
-    goal = way((0.5, near_home(0, 0.4)), path_tolerance=tight)
+    goal = way((0.5, near_home(0, -0.4)), path_tolerance=tight)
     status, result = listener.do(listener.arm, goal)
     assert status == GoalStatus.STATUS_ABORTED
     assert result.error_code == FollowJointTrajectory.Result.PATH_TOLERANCE_VIOLATED
@@ -270,7 +272,7 @@ def test_a_cancelled_motion_comes_to_rest_on_the_way(listener, at_home):
     assert listener.joints()["panda_joint1"] == pytest.approx(stopped, abs=1e-3)
 
 
-def test_a_new_goal_takes_the_place_of_the_old_one(listener, at_home):
+def test_a_new_goal_takes_the_place_of_the_old_one(listener):
     first = listener.send(listener.arm, way((600.0, near_home(0, 1.5))))
     status, _ = listener.do(listener.arm, way((1.0, near_home(0, -0.2))))
     assert status == GoalStatus.STATUS_SUCCEEDED
@@ -279,7 +281,7 @@ def test_a_new_goal_takes_the_place_of_the_old_one(listener, at_home):
     assert "another goal" in first.result.error_string
 
 
-def test_a_reset_ends_what_moves(listener, at_home):
+def test_a_reset_ends_what_moves(listener):
     call = listener.send(listener.arm, way((600.0, near_home(0, 1.5))))
     assert call.accepted
     listener.trigger("reset")
@@ -311,7 +313,6 @@ def test_a_still_scene_needs_no_arm(local, spin):
         kinds = json.loads(node._backend.describe())
         assert "/still_sim/next" in names
         assert len(kinds) >= 3
-        assert node._backend.start_scene(1) != []
     finally:
         node.close()
         node.destroy_node()
