@@ -33,8 +33,8 @@ from kgnpro_ros.execution.trajectory import JointTrajectory
 from kgnpro_ros.ros.conversions import poses_to_messages
 from kgnpro_ros.types import FloatArray, check_transform
 
-#: Name of the node inside MoveIt, and of the parameters that it is given.
-NODE_NAME = "kgnpro_moveit"
+#: Name of the node inside MoveIt; some versions give it parameters under this name only.
+NODE_NAME = "moveit_py"
 
 SUPPORTED = "expected that of ROS 2 Jazzy (moveit 2.12) or Kilted (2.14)"
 

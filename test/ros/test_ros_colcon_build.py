@@ -59,7 +59,10 @@ def test_plain_colcon_build(tmp_path, options):
     assert use.returncode == 0, use.stderr
     assert use.stdout.split()[0] == "7"
     programs = tmp_path / "install" / "kgnpro_ros" / "lib" / "kgnpro_ros"
-    assert {"grasp_detector", "rgbd_replay"} <= {path.name for path in programs.iterdir()}
+    expected = {"grasp_detector", "grasp_executor", "grasp_sim", "rgbd_replay", "check_frames"}
+    assert expected <= {path.name for path in programs.iterdir()}
+    share = tmp_path / "install" / "kgnpro_ros" / "share" / "kgnpro_ros"
+    assert (share / "config" / "moveit" / "moveit_cpp.yaml").is_file()
     assert all(os.access(path, os.X_OK) for path in programs.iterdir())
 
 

@@ -73,7 +73,8 @@ def make_arm(parameters=None, controllers=None, config=None, motion=None, **opti
     config = config or {}
     return MoveItArm(
         MoveItConfig(parameters=json.dumps(parameters or moveit_parameters()), **config),
-        MotionConfig(**(motion or {})), GRIPPER, controllers or fake_moveit.Controllers(),
+        MotionConfig(**{"planning_time": 20.0, **(motion or {})}), GRIPPER,
+        controllers or fake_moveit.Controllers(),
         **options,
     )  # fmt: skip
 
@@ -752,7 +753,7 @@ def pick(install):
     controllers = fake_moveit.Controllers()
     controllers.thickness = 0.04
     arm = make_arm(controllers=controllers)
-    sequence = PickSequence(arm, GRIPPER, PickConfig(hold_time=0.01))
+    sequence = PickSequence(arm, GRIPPER, PickConfig(hold_time=0.01, max_grasp_age=600.0))
     sequence.arm, sequence.controllers = arm, controllers
     return sequence
 
