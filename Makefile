@@ -26,10 +26,10 @@ PRIVATE_DOMAIN := export ROS_DOMAIN_ID=$$((60 + RANDOM % 40))
 REQUIRE_ROS := python -c "import rclpy, kgnpro_ros.msg"
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} python -m pytest
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow reliability lint clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo "  Variables: PYTHON=python3.12  FRAMES=dir  TEST_ARGS='-k name'  DEMO_ARGS='...'"
 
 setup: ## Make .venv and build the ROS packages
@@ -43,6 +43,10 @@ test: setup ## Run the default tests
 
 test-slow: setup ## Run the slow tests too
 	@$(ENVIRONMENT) && $(PRIVATE_DOMAIN) && $(REQUIRE_ROS) && $(PYTEST) -m "not gpu" $(TEST_ARGS)
+
+reliability: setup ## Try every fault and thousands of wrong inputs; write the table of cases
+	@$(ENVIRONMENT) && $(PRIVATE_DOMAIN) && $(REQUIRE_ROS) && $(PYTEST) \
+	  -m "reliability and not gpu" --reliability-table docs/reliability.md $(TEST_ARGS)
 
 lint: setup ## Check style and types
 	@$(ENVIRONMENT) && ruff check . && ruff format --check . && mypy

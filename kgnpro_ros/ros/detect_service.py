@@ -85,7 +85,7 @@ class DetectService:
         frame = _choose_frame(request, source, config, deadline)
         remaining = max(0.0, deadline - time.monotonic())
         query = _query(request, min(remaining, config.tf_timeout))
-        future = worker.submit(frame, query, config)
+        future = worker.submit(source, frame, query, config)
         try:
             return future.result(remaining)
         except (FutureTimeoutError, CancelledError) as error:

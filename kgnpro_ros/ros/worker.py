@@ -77,9 +77,20 @@ class DetectionWorker:
         """Use other settings from the next detection on."""
         self._config = config
 
-    def submit(self, frame: Frame, query: Query, node_config: NodeConfig) -> Future[Detection]:
-        """Queue one frame for a service request."""
-        return self._pool.submit(self._detect, frame, query, node_config)
+    def submit(
+        self, source: FrameSource, frame: Frame, query: Query, node_config: NodeConfig
+    ) -> Future[Detection]:
+        """Queue a service request for a frame, or the newer one that is there when its turn comes.
+
+        Behind a slow detection the frame would grow old, and be refused for it.
+        """
+
+        def detect() -> Detection:
+            newest = source.newest()
+            newer = newest is not None and newest.number > frame.number
+            return self._detect(newest if newer else frame, query, node_config)
+
+        return self._pool.submit(detect)
 
     def offer(self, source: FrameSource, node_config: NodeConfig) -> None:
         """Queue a detection in the newest frame unless one is queued or it is too early."""

@@ -279,7 +279,7 @@ def test_many_callers_all_get_an_answer(local, camera):
     futures = []
     for _ in range(7):
         message = client.client.srv_type.Request()
-        message.timeout.sec = 1
+        message.timeout.sec = 4
         futures.append(client.client.call_async(message))
     assert wait_until(lambda: all(f.done() for f in futures))
     messages = [f.result().message for f in futures]

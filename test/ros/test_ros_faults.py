@@ -253,3 +253,15 @@ def test_thirty_two_callers_at_once(local):
     # At most two thirds of the camera's frames may be missed, on whatever busy machine.
     assert node.source.frames - frames > elapsed * 20.0 / 3, camera.get_name()
     assert not node.problems.unresolved
+
+
+@pytest.mark.slow
+@pytest.mark.reliability("fault: load")
+def test_a_request_behind_a_slow_detection_uses_a_fresh_frame(local):
+    """Its own frame grows older than max_age in the queue; that is no reason to refuse."""
+    local(TestCamera("queued"))
+    local(make_detector("queued", "queued", lambda c: QuickDetector(c, delay=3.0), max_age=2.0))
+    client = caller_of(local, "queued")
+    for _ in range(3):
+        response = client.detect(timeout=30.0)
+        assert response.success, response.message

@@ -64,13 +64,13 @@ def test_the_policy_has_the_structure_that_sros2_reads():
                 assert "*" not in element.text, "no wildcard"
 
 
-def used(observer, node):
-    """{permission: names} of a node in the running graph; empty before it is discovered."""
+def used_with_types(observer, node):
+    """{permission: {name: types}} of a node in the graph; empty before it is discovered."""
     if (node, "/") not in observer.get_node_names_and_namespaces():
-        return {kind: set() for kind in KINDS}
+        return {kind: {} for kind in KINDS}
 
     def names(pairs):
-        return {name for name, _ in pairs if "/_action/" not in name}
+        return {name: types for name, types in pairs if "/_action/" not in name}
 
     return {
         "publish": names(observer.get_publisher_names_and_types_by_node(node, "/")),
@@ -80,6 +80,11 @@ def used(observer, node):
         "execute": names(get_action_server_names_and_types_by_node(observer, node, "/")),
         "call": names(get_action_client_names_and_types_by_node(observer, node, "/")),
     }
+
+
+def used(observer, node):
+    """{permission: names} of a node in the running graph."""
+    return {kind: set(found) for kind, found in used_with_types(observer, node).items()}
 
 
 REALSENSE = [
