@@ -34,6 +34,7 @@ from kgnpro_ros.ros.demo import REMAPPINGS, bin_walls
 from kgnpro_ros.ros.pick_client import place_pose
 from kgnpro_ros.srv import DetectGrasps
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("mujoco")
 pytest.importorskip("mplib")
 from kgnpro_ros.data.render import make_gl_context
@@ -168,7 +169,6 @@ def test_the_ball_is_lifted_and_put_into_the_box(oracle):
     assert wait_until(lambda: oracle.ball()["in_box"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["plan_pregrasp", "move_pregrasp", "lift"])
 def test_a_simulator_that_is_killed_and_started_again(oracle, processes, stage):
     reset(oracle)
@@ -187,7 +187,6 @@ def test_a_simulator_that_is_killed_and_started_again(oracle, processes, stage):
     assert status == GoalStatus.STATUS_SUCCEEDED, result.message
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["move_pregrasp", "approach", "lift"])
 def test_a_cancelled_pick_stops_the_simulated_arm(oracle, stage):
     reset(oracle)
