@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgnpro_ros.config import TrialConfig
+from kgnpro_ros.data.mujoco_model import object_name
 from kgnpro_ros.exceptions import ImageError
 from kgnpro_ros.execution.mplib_arm import MplibArm
 from kgnpro_ros.execution.observed import observed_obstacles
 from kgnpro_ros.execution.pick import PickSequence
 from kgnpro_ros.execution.report import Feedback, PickReport, Scene, Stage, StageReport
 from kgnpro_ros.geometry.gripper import Gripper
+from kgnpro_ros.simulation.contacts import LEFT_FINGER, RIGHT_FINGER
 from kgnpro_ros.simulation.sim_controllers import SimControllers
 from kgnpro_ros.simulation.trial_pictures import AttemptPictures
 from kgnpro_ros.simulation.trial_results import NOT_LIFTED, AttemptRecord
@@ -74,6 +76,7 @@ class Attempt:
     ) -> None:
         self._rig, self._classes, self._failed, self._pictures = rig, classes, failed, pictures
         self._watch = Stopwatch()
+        self._touched: list[int] = []
         self.lifted: list[int] = []
 
     def run(self) -> AttemptRecord:
@@ -124,8 +127,22 @@ class Attempt:
     def _on_stage(self, feedback: Feedback) -> None:
         self._watch.lap(self._watch.current)
         self._watch.current = "plan" if feedback.stage in _PLANNING else "simulate"
+        if feedback.stage in (Stage.ATTACH, Stage.RELEASE):
+            self._touched = self._touched or self._between_fingers()
         if self._pictures is not None:
             self._pictures.stage(feedback.stage)
+
+    def _between_fingers(self) -> list[int]:
+        """Objects that a finger touches."""
+        world = self._rig.world
+        fingers = {LEFT_FINGER, RIGHT_FINGER}
+        touched = {
+            name
+            for contact in world.contacts()
+            for name in (contact.first, contact.second)
+            if fingers & {contact.first, contact.second}
+        }
+        return [index for index in world.present() if object_name(index) in touched]
 
     def _record(self, report: PickReport, grasps: GraspBatch, heights: FloatArray) -> AttemptRecord:
         tried = [stage.candidate for stage in report.stages if stage.stage is Stage.OPEN]
@@ -156,6 +173,9 @@ class Attempt:
         return replace(record, stage=Stage.HOLD.value, cause=NOT_LIFTED, message=text)
 
     def _nearest(self, T_world_grasp: FloatArray) -> str:
+        """Class of what the fingers touched, else of the nearest centre."""
+        if self._touched:
+            return self._classes[self._touched[0]]
         world = self._rig.world
         present = world.present()
         centers = world.object_poses()[present, :3, 3]

@@ -31,8 +31,8 @@ class AttemptRecord:
         cause: Why; empty after a success.
         message: The same in a sentence.
         moved: A grasp was tried with motion.
-        target: Class of the object that was lifted, or that a failed grasp was nearest to; empty
-            without a grasp.
+        target: Class of the object that was lifted, touched by the fingers or nearest to the grasp;
+            empty without a grasp.
         score, width: Of the grasp; 0 without one.
         T_world_grasp: The grasp, or empty.
         rise: Of the highest held object [m].
