@@ -209,10 +209,9 @@ def _check_hand(
 
 def _may_move(status: NDArray[np.int64], step: float) -> BoolArray:
     """Grasps that a step along the approach may help: forth when empty, back when touching."""
-    if step > 0:
-        return status == GraspStatus.EMPTY
-    touching: BoolArray = status == GraspStatus.COLLISION_CLOUD
-    return touching | (status == GraspStatus.COLLISION_TABLE)
+    touching = (GraspStatus.COLLISION_CLOUD, GraspStatus.COLLISION_TABLE)
+    helped: BoolArray = np.isin(status, GraspStatus.EMPTY if step > 0 else touching)
+    return helped
 
 
 def _check_poses(
