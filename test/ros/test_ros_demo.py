@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from PIL import Image
 from ros_frames import SIZE, write_frame
 
 from kgnpro_ros.config import NETWORK_PRESETS
@@ -115,10 +116,13 @@ def test_the_domain_of_the_user_is_kept():
 
 
 @pytest.mark.reliability("fault: signals to nodes")
-@pytest.mark.parametrize("module", ["detector_node", "replay_node"])
+@pytest.mark.parametrize("module", ["detector_node", "replay_node", "executor_node"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nodes_leave_cleanly_on_signals(frames, module, number):
-    parameter = {"detector_node": "autostart:=false", "replay_node": f"frames:={frames}"}[module]
+    parameter = {
+        "detector_node": "autostart:=false", "replay_node": f"frames:={frames}",
+        "executor_node": "dry_run:=true",
+    }[module]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", f"kgnpro_ros.ros.{module}", "--ros-args", "-p", parameter],
         cwd=ROOT, stderr=subprocess.PIPE, text=True,
@@ -149,4 +153,19 @@ def test_simulated_tabletop_with_the_shipped_model(shipped_model, tmp_path):
     assert " grasp" in output
     assert "rank" in output
     assert (tmp_path / "out" / "scene_0.png").is_file()
+    assert descendants(str(tmp_path)) == []
+
+
+@pytest.mark.slow
+def test_a_simulated_arm_empties_the_table(shipped_model, tmp_path):
+    pytest.importorskip("mplib")
+    out = tmp_path / "out"
+    process = start_demo("None", f"{str(out)!r}")
+    output, errors = process.communicate(timeout=1200)
+    assert process.returncode == 0, errors
+    assert "6 of 6 objects are in the box" in output
+    assert output.count("picked") >= 6
+    with Image.open(out / "pick.gif") as film:
+        assert film.n_frames > 20
+    assert len(list(out.glob("*_lifted.png"))) >= 5
     assert descendants(str(tmp_path)) == []

@@ -34,11 +34,12 @@ from kgnpro_ros.ros.demo import REMAPPINGS, bin_walls
 from kgnpro_ros.ros.pick_client import place_pose
 from kgnpro_ros.srv import DetectGrasps
 
-pytestmark = pytest.mark.slow
 pytest.importorskip("mujoco")
 pytest.importorskip("mplib")
 from kgnpro_ros.data.render import make_gl_context
 from kgnpro_ros.exceptions import DatasetError
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 #: Starting processes and physics on a machine that does many other things at once [s].

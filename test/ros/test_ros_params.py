@@ -11,16 +11,22 @@ from rclpy.parameter import Parameter
 from kgnpro_ros.config import (
     DecodeConfig,
     DetectorConfig,
+    ExecutorConfig,
     FilterConfig,
     NodeConfig,
     ReplayConfig,
     SimConfig,
+    SimControllerConfig,
+    WorldConfig,
 )
 from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.ros.params import Parameters, default_yaml, parameter_fields
 
 SHIPPED = Path(__file__).parents[2] / "config" / "detector.yaml"
-ALL = (DetectorConfig(), NodeConfig(), ReplayConfig(), SimConfig())
+ALL = (
+    DetectorConfig(), NodeConfig(), ReplayConfig(), SimConfig(), WorldConfig(),
+    SimControllerConfig(), ExecutorConfig(),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -128,6 +134,31 @@ def test_a_rule_can_forbid_changes(make_node):
 def test_the_shipped_file_holds_the_defaults():
     expected = default_yaml(DetectorConfig(), NodeConfig())
     assert SHIPPED.read_text() == expected, "run: python -m kgnpro_ros.ros.params > " + SHIPPED.name
+
+
+def test_the_shipped_file_of_the_executor_holds_the_defaults():
+    shipped = SHIPPED.with_name("executor.yaml")
+    expected = default_yaml(ExecutorConfig(), node="grasp_executor")
+    assert shipped.read_text() == expected, "run: python -m kgnpro_ros.ros.params executor"
+
+
+def test_arrays_of_names_and_numbers_and_unset_ones(make_node):
+    node = make_node("controllers.joints:=[a, b]", "boxes:=[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]")
+    config = Parameters(node, ExecutorConfig()).get(ExecutorConfig)
+    assert config.controllers.joints == ("a", "b")
+    assert config.boxes == (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+    assert config.home is None
+    node = make_node("boxes:=[0.0, 0.0, 1.0]")
+    with pytest.raises(ConfigError, match="3 numbers; expected six per box"):
+        Parameters(node, ExecutorConfig()).get(ExecutorConfig)
+
+
+def test_the_simulators_parameters_have_names_of_their_own(make_node):
+    node = make_node("seed:=5", "camera:=wrist", "path_tolerance:=0.2", "rate:=2.0")
+    parameters = Parameters(node, SimConfig(), WorldConfig(), SimControllerConfig())
+    assert parameters.get(WorldConfig) == WorldConfig(seed=5, camera="wrist")
+    assert parameters.get(SimConfig) == SimConfig(rate=2.0)
+    assert parameters.get(SimControllerConfig) == SimControllerConfig(path_tolerance=0.2)
 
 
 def test_the_shipped_file_is_read_by_a_real_node(ros):
