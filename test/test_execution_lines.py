@@ -1,5 +1,7 @@
 # Copyright 2026 The kgnpro_ros Authors
 # SPDX-License-Identifier: Apache-2.0
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -19,7 +21,7 @@ def test_a_line_is_straight_even_and_ends_where_it_should():
     poses = line(begin, end, 0.01)
     np.testing.assert_allclose(poses[-1], end, atol=1e-12)
     whole = np.concatenate([begin[None], poses])
-    steps = [pose_error(a, b) for a, b in zip(whole[:-1], whole[1:], strict=True)]
+    steps = [pose_error(a, b) for a, b in itertools.pairwise(whole)]
     distance, angle = np.array(steps).T
     assert distance.max() <= 0.01 + 1e-12
     assert np.ptp(distance) < 1e-9
