@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from kgnpro_ros.config import SimConfig, SimControllerConfig, WorldConfig
+from kgnpro_ros.data.render import Light
 from kgnpro_ros.data.scene import look_at
 from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.geometry.se3 import invert
@@ -32,8 +33,8 @@ from kgnpro_ros.types import FloatArray
 
 CLOCK_RATE = 100.0
 #: The spectator's camera: size [px], focal length [px], place and what it looks at [m].
-OVERVIEW = Camera(300.0, 300.0, 159.5, 119.5, 320, 240)
-OVERVIEW_PLACE, OVERVIEW_TARGET = np.array([0.75, 0.95, 0.75]), np.array([-0.25, 0.1, 0.12])
+OVERVIEW = Camera(420.0, 420.0, 199.5, 149.5, 400, 300)
+OVERVIEW_PLACE, OVERVIEW_TARGET = np.array([0.85, 0.95, 0.75]), np.array([-0.25, 0.12, 0.17])
 OVERVIEW_TOPIC = "~/overview"
 #: What changes by less than this has not moved [rad, m].
 STILL = 2e-4
@@ -177,7 +178,9 @@ class SimulatedArm:
     def _make_overview(self) -> Any:
         publisher = self._node.create_publisher(Image, OVERVIEW_TOPIC, QoSProfile(depth=2))
         pose, world = look_at(OVERVIEW_PLACE, OVERVIEW_TARGET, 0.0, 0.0), self._loop.world
-        view = StillView(world, lambda: world.render_frame(OVERVIEW, pose))
+        # The lamp of the scene is at the measuring camera: from here, all would lie in its shadow.
+        lamp = Light(pose[:3, 3], pose[:3, 2], (0.75, 0.75, 0.75), ambient=(0.25, 0.25, 0.25))
+        view = StillView(world, lambda: world.render_frame(OVERVIEW, pose, [lamp]))
 
         def show(_: float) -> None:
             header = Header(stamp=self._stamp(), frame_id="overview")
