@@ -56,6 +56,7 @@ class GripperController:
         self._goal = self._setpoint = width
         self.max_effort = max_effort
         self._time = self._moved = 0.0
+        self._still = width
         self.status: GripperStatus | None = None
 
     @property
@@ -88,6 +89,7 @@ class GripperController:
         self._setpoint = max(self._setpoint, measured) if width > measured else self._setpoint
         self._setpoint = min(self._setpoint, measured) if width < measured else self._setpoint
         self._time = self._moved = time
+        self._still = measured
         self.status = GripperStatus(GoalState.ACTIVE, measured, 0.0)
 
     def update(self, time: float, width: float, velocity: float, effort: float) -> float:
@@ -111,8 +113,11 @@ class GripperController:
         return self._setpoint
 
     def _check(self, time: float, width: float, velocity: float, effort: float) -> None:
-        if abs(velocity) > self._config.stall_speed:
-            self._moved = time
+        config = self._config
+        # Fingers that tremble about one place, under a load that swings, do not move.
+        away = abs(width - self._still) > config.stall_speed * config.stall_time
+        if away and abs(velocity) > config.stall_speed:
+            self._moved, self._still = time, width
         reached = abs(width - self._goal) <= self._config.gripper_tolerance
         stalled = not reached and time - self._moved >= self._config.stall_time
         state = GoalState.ACTIVE
