@@ -64,6 +64,19 @@ def test_a_prediction_that_is_somewhat_too_wide_is_tried_with_open_jaws(scene):
     assert statuses(scene, [aside], 0.09) == ["COLLISION_CLOUD"]
 
 
+def test_jaws_go_as_deep_as_they_can(scene):
+    """From 15 mm above the table 10 mm deeper is free, from 8 mm 5 mm, from 4 mm nothing."""
+    low = box_scene([((-0.02, -0.04, 0.0), (0.02, 0.04, 0.03))])
+    poses = np.stack([top_grasp(0.0, 0.0, z) for z in (0.015, 0.008, 0.004)])
+    grasps = low.grasps(poses, np.full(3, 0.048))
+    for config, depths in ((FilterConfig(), (0.01, 0.005, 0.0)),
+                           (FilterConfig(deepen=False), (0.0, 0.0, 0.0))):  # fmt: skip
+        result = filter_grasps(grasps, low.image, GRIPPER, config)
+        assert (result.status == GraspStatus.OK).all()
+        moved = (np.linalg.inv(grasps.poses) @ result.poses)[:, 0, 3]
+        np.testing.assert_allclose(moved, depths, atol=1e-12)
+
+
 def test_a_hand_that_came_down_too_far_is_moved_back(scene):
     """The palm, 45 mm behind the tips, touches the top of the box; 5 mm further up it does not."""
     deep = top_grasp(0.0, 0.0, BOX[1][2] - GRIPPER.finger_length + 0.002)

@@ -107,6 +107,8 @@ class FilterConfig:
             touch something at the first one; never beyond the range of the gripper.
         advance_steps: How far [m] a grasp is moved along its approach, smallest first, when its
             jaws hold too few points: the rim grasps of KGN's families reach 2 to 5 mm deep only.
+        deepen: Take the largest of these steps that passes, even where the jaws hold enough without
+            it: what is held at the tips slips when it swings.
         retreat_steps: How far [m] it is moved back, smallest first, when the hand would touch
             something: a hand that came down too far on a high object.
         collision: Check fingers and palm against the observed points and the table.
@@ -140,6 +142,7 @@ class FilterConfig:
     width_margin: float = ranged(0.005, 0.0, 0.1)
     opening_steps: tuple[float, ...] = (0.01, 0.02)
     advance_steps: tuple[float, ...] = (0.005, 0.01)
+    deepen: bool = True
     retreat_steps: tuple[float, ...] = (0.005, 0.01)
     collision: bool = True
     cloud_spacing: float = ranged(0.0025, 0.0, 0.05)

@@ -49,8 +49,8 @@ def filter_grasps(
     Returns:
         The same grasps in the same order with ``status``, ``widths`` and ``poses`` replaced. Widths
         are the openings that were checked: predicted plus margin, or wider where that touched
-        something. Poses are advanced along the approach where the jaws would close above the
-        object (``advance_steps``), and moved back where the hand would touch something
+        something. Poses are advanced along the approach where the jaws can hold more of the object
+        (``advance_steps``), and moved back where the hand would touch something
         (``retreat_steps``).
     """
     if len(grasps) == 0:
@@ -193,7 +193,9 @@ def _check_hand(
     steps = (0.0, *forth, *(-step for step in back))
     near = collision.near_hand(points, poses, openings, gripper, config, reach=max(steps))
     for step in steps:
-        pending = np.flatnonzero(_may_move(status, step)) if step else np.arange(len(grasps))
+        pending = (
+            np.flatnonzero(_may_move(status, step, config)) if step else np.arange(len(grasps))
+        )
         if len(pending) == 0:
             continue
         moved = grasps.poses.copy()
@@ -207,11 +209,14 @@ def _check_hand(
     return status, widths, poses
 
 
-def _may_move(status: NDArray[np.int64], step: float) -> BoolArray:
+def _may_move(status: NDArray[np.int64], step: float, config: FilterConfig) -> BoolArray:
     """Grasps that a step along the approach may help: forth when empty, back when touching."""
-    touching = (GraspStatus.COLLISION_CLOUD, GraspStatus.COLLISION_TABLE)
-    helped: BoolArray = np.isin(status, GraspStatus.EMPTY if step > 0 else touching)
-    return helped
+    if step < 0:
+        helped = (GraspStatus.COLLISION_CLOUD, GraspStatus.COLLISION_TABLE)
+    else:
+        helped = (GraspStatus.EMPTY, *((GraspStatus.OK,) if config.deepen else ()))
+    may: BoolArray = np.isin(status, helped)
+    return may
 
 
 def _check_poses(
