@@ -35,7 +35,7 @@ NEAR = Camera(616.3, 616.3, 127.5, 96.5, 257, 194)
 #: About half of it: such images are enlarged.
 WIDE = Camera(300.0, 300.0, 159.5, 119.5, 320, 240)
 BOX = ((-0.02, -0.015, 0.0), (0.02, 0.015, 0.05))
-FILTERS = FilterConfig(max_grasps=50)
+FILTERS = FilterConfig(max_grasps=50, deepen=False)
 
 
 @pytest.fixture(scope="module")
