@@ -138,6 +138,7 @@ def _pick_plan(out: Path, given: Mapping[str, object], seed: int) -> Plan:
     executor = {
         "use_sim_time": True, "motion.speed": 0.6, "motion.acceleration": 0.5,
         "boxes": bin_walls(WorldConfig()), "pick.hold_time": 0.5, "pick.max_grasp_age": 60.0,
+        "pick.max_attempts": 1,  # after a failure things lie otherwise: look again
         "home": list(HOME),
         "detect_timeout": 60.0, "observe_timeout": 30.0,
         "controllers.joints_timeout": 10.0, "controllers.time_scale": 20.0,

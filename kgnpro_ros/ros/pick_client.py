@@ -51,7 +51,7 @@ RETRY_PERIOD = 1.0
 #: Height of the grasp frame over the floor of the box when the object is let go [m].
 RELEASE_HEIGHT = 0.2
 #: After so many goals in a row that brought nothing the run ends.
-MAX_FAILURES = 4
+MAX_FAILURES = 5
 
 
 class PickClient(Node):
