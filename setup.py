@@ -45,7 +45,9 @@ setup(
         "mplib>=0.2.1,<0.3",
         "mujoco>=3.3.7",
         "numpy>=1.24,<2",
+        "onnx>=1.16",
         "opencv-python-headless>=4.8,<4.12",
+        "openvino>=2024.4",
         "pillow>=10",
         "PyYAML>=6",
         "rich>=13",
@@ -58,5 +60,6 @@ setup(
         "trimesh>=4",
         "typer>=0.12",
     ],
+    extras_require={"onnxruntime": ["onnxruntime>=1.18"], "gpu": ["onnxruntime-gpu>=1.18"]},
     entry_points={"console_scripts": ["kgnpro = kgnpro_ros.cli:main"]},
 )
