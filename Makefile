@@ -46,7 +46,7 @@ test-slow: setup ## Run the slow tests too
 
 reliability: setup ## Try every fault and thousands of wrong inputs; write the table of cases
 	@$(ENVIRONMENT) && $(PRIVATE_DOMAIN) && $(REQUIRE_ROS) && $(PYTEST) \
-	  -m "reliability and not gpu" --reliability-table docs/reliability.md $(TEST_ARGS)
+	  test -m "reliability and not gpu" --reliability-table=docs/reliability.md $(TEST_ARGS)
 
 lint: setup ## Check style and types
 	@$(ENVIRONMENT) && ruff check . && ruff format --check . && mypy
