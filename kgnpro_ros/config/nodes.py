@@ -171,6 +171,8 @@ class ExecutorConfig:
         home: Joint positions [rad] that the arm returns to after a pick, out of the camera's view;
             unset leaves it where it is.
         connect_timeout: Longest wait for the detector's service [s].
+        detect_min_score: Least score asked of the detector; 0 is the detector's own. A low one: the
+            best grasp is tried first, so weak ones count only where there is no other.
         detect_timeout: Longest detection [s], the wait for a new frame included.
         observe_timeout: Longest wait for the depth image of the obstacles [s].
         tf_timeout: Longest wait for a transform [s].
@@ -195,6 +197,7 @@ class ExecutorConfig:
     target_frame: str = ""
     home: tuple[float, ...] | None = None
     connect_timeout: float = ranged(5.0, 0.1, 600.0)
+    detect_min_score: float = ranged(0.1, 0.0, 1.0)
     detect_timeout: float = ranged(20.0, 0.1, 600.0)
     observe_timeout: float = ranged(5.0, 0.1, 600.0)
     tf_timeout: float = ranged(0.5, 0.0, 60.0)

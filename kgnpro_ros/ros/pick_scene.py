@@ -120,7 +120,9 @@ class SceneSource:
             lambda: f"no service {self._client.srv_name} within {config.connect_timeout:.1f} s: "
             "is grasp_detector started?",
         )  # fmt: skip
-        request = DetectGrasps.Request(target_frame=target_frame, wait_for_new_frame=True)
+        request = DetectGrasps.Request(
+            target_frame=target_frame, wait_for_new_frame=True, min_score=config.detect_min_score
+        )
         request.timeout = Duration(seconds=config.detect_timeout).to_msg()
         done = threading.Event()
         future = self._client.call_async(request)

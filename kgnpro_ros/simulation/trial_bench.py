@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ class TrialBench:
         detect: Callable[[RGBDImage], GraspBatch] | None = None,
     ) -> None:
         self.config, self.gl, self.pictures = config, gl, pictures
-        self.detect = detect or GraspDetector(config.detector).detect
+        least = config.executor.detect_min_score or None
+        self.detect = detect or partial(GraspDetector(config.detector).detect, min_score=least)
         self.gripper = load_gripper(config.executor.gripper)
         self.planner = MplibPlanner(panda_model(), config.executor.motion)
 
