@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from kgnpro_ros.execution.ranking import rank_grasps
 from kgnpro_ros.geometry import canonical_keypoints, load_gripper, so3
 from kgnpro_ros.network.decode import decode
 from kgnpro_ros.network.model import STRIDE, NetworkOutput
+from kgnpro_ros.network.runtime import make_runtime
 from kgnpro_ros.network.weights import load_model
 from kgnpro_ros.pnp.solver import solve_pnp
 from kgnpro_ros.predictions import CAMERA_FRAME
@@ -69,11 +71,28 @@ class GraspDetector:
         self.config = config or DetectorConfig()
         self.device = choose_device(self.config.device)
         self.gripper = load_gripper(self.config.gripper)
-        model = load_model(self.config.model, self.device)
-        self.network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = load_model(self.config.model)
+        self.network = model.network
+        self.runtime = make_runtime(self.config, model, self.device)
         self.card, self.model_sha256, self.model_path = model.card, model.sha256, model.path
         self.last_timings: dict[str, float] = {}
         self._object_points = torch.from_numpy(canonical_keypoints()).float()
+
+    def with_config(self, config: DetectorConfig) -> GraspDetector:
+        """A detector with other settings; the network is loaded again only if it has to be.
+
+        Raises:
+            ModelError: If another model cannot be loaded.
+            ConfigError: If the device, runtime or gripper does not exist.
+        """
+        loaded = ("model", "device", "runtime")
+        if any(getattr(config, name) != getattr(self.config, name) for name in loaded):
+            return GraspDetector(config)
+        other = copy.copy(self)
+        other.config = config
+        if config.gripper != self.config.gripper:
+            other.gripper = load_gripper(config.gripper)
+        return other
 
     def detect(
         self,
@@ -139,10 +158,7 @@ class GraspDetector:
             length are resized, since apparent size is part of what the network learnt.
         """
         color, depth, scale = self._prepare(image)
-        color_tensor = torch.from_numpy(color).to(self.device).permute(2, 0, 1)[None]
-        depth_tensor = torch.from_numpy(depth).to(self.device)[None]
-        output: NetworkOutput = self.network(color_tensor, depth_tensor)
-        return output, scale
+        return self.runtime(color, depth), scale
 
     def _prepare(self, image: RGBDImage) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
         """Resize to the network's focal length, and pad sides to multiples of the stride."""

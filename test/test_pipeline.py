@@ -25,6 +25,7 @@ from kgnpro_ros.exceptions import ConfigError, ModelError
 from kgnpro_ros.geometry import Camera, canonical_keypoints
 from kgnpro_ros.geometry.se3 import transform_points
 from kgnpro_ros.network.model import KeypointNetwork
+from kgnpro_ros.network.runtime import TorchRuntime
 from kgnpro_ros.network.weights import save_model
 from kgnpro_ros.pipeline import GraspDetector, choose_device
 from kgnpro_ros.types import GraspStatus, RGBDImage
@@ -88,8 +89,8 @@ def teach(detector, camera, poses, down):
     affine = np.array([[zoom, 0.0, (zoom - 1) / 2], [0.0, zoom, (zoom - 1) / 2]])
     widths = np.full(len(poses), 0.03)
     targets = make_targets(poses, widths, camera, affine, down, grid, 9, LabelConfig(edge_margin=0))
-    detector.network = PerfectNetwork(perfect_output(targets))
-    return detector.network
+    detector.runtime = TorchRuntime(PerfectNetwork(perfect_output(targets)))
+    return detector.runtime.network
 
 
 def distances(grasps, poses):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from kgnpro_ros.config.checks import check_ranges, ranged, require
 
@@ -216,11 +217,17 @@ class DetectorConfig:
     Attributes:
         model: Path of a ``.safetensors`` file, or the name of a shipped model.
         device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        runtime: What runs the network. ``auto`` takes the fastest that is installed and says which.
+            All but torch, compiled and half read the ONNX file beside the model.
         gripper: Preset name or path of a gripper file.
     """
 
     model: str = "lite"
     device: str = "auto"
+    runtime: Literal[
+        "auto", "torch", "compiled", "half", "onnxruntime", "onnxruntime-cuda", "tensorrt",
+        "openvino",
+    ] = "auto"  # fmt: skip
     gripper: str = "franka_hand"
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     pnp: PnPConfig = field(default_factory=PnPConfig)
