@@ -136,7 +136,7 @@ def _pick_plan(out: Path, given: Mapping[str, object], seed: int) -> Plan:
         "decode.top_k": 300, "stall_timeout": 20.0,
     }  # fmt: skip
     executor = {
-        "use_sim_time": True, "motion.speed": 0.6, "motion.acceleration": 0.5,
+        "use_sim_time": True, "motion.speed": 0.6, "motion.acceleration": 0.25,
         "boxes": bin_walls(WorldConfig()), "pick.hold_time": 0.5, "pick.max_grasp_age": 60.0,
         "pick.max_attempts": 1,  # after a failure things lie otherwise: look again
         "home": list(HOME),
