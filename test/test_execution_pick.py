@@ -252,6 +252,23 @@ def test_without_a_plan_the_next_way_or_candidate_is_taken(call, stage):
     assert report.attempts == 1
 
 
+def test_a_hand_that_would_touch_something_stops_a_little_before():
+    faults = {f"plan_straight {n}": ArmFailure.IN_COLLISION for n in (1, 2)}
+    arm = two_objects(faults=faults)
+    asked = []
+    plain = arm.plan_straight
+
+    def recorded(T_base_tool, start=None, *, contact=False):
+        asked.append(T_base_tool)
+        return plain(T_base_tool, start, contact=contact)
+
+    arm.plan_straight = recorded
+    report = pick(arm)
+    assert report.picked == 0
+    steps = [np.linalg.norm(pose[:3, 3] - asked[0][:3, 3]) for pose in asked[:3]]
+    assert steps == pytest.approx([0.0, *PickConfig().retreat_steps], abs=1e-9)
+
+
 def test_a_candidate_without_any_plan_does_not_count_as_an_attempt():
     faults = {f"plan_free {n}": ArmFailure.NO_PLAN for n in (1, 2)}
     report = pick(two_objects(faults=faults), max_attempts=1)

@@ -62,6 +62,8 @@ class PickConfig:
         hold_time: Time after the lift [s] after which the object must still be in the hand.
         min_gap: The jaws hold something when they end this far [m] or more from closed.
         min_stalled_gap: The same where the gripper reports that it stalled.
+        retreat_steps: How far [m] a grasp is moved back along its approach, smallest first, when
+            the hand would touch something on the way there.
         plan_tries: How often the motions of one pose are planned before it is given up; each try
             may end in another posture of the arm.
         place_height: The object is moved to this height above its place [m], and down from there.
@@ -78,12 +80,17 @@ class PickConfig:
     hold_time: float = ranged(1.0, 0.0, 60.0)
     min_gap: float = ranged(0.002, 0.0, 0.05)
     min_stalled_gap: float = ranged(0.0005, 0.0, 0.05)
+    retreat_steps: tuple[float, ...] = (0.005, 0.01)
     plan_tries: int = ranged(3, 1, 20)
     place_height: float = ranged(0.10, 0.0, 0.5)
     object_gap: float = ranged(0.012, 0.001, 0.1)
     object_radius: float = ranged(0.15, 0.01, 1.0)
 
     def __post_init__(self) -> None:
+        require(
+            all(0 < step <= 0.1 for step in self.retreat_steps),
+            f"retreat_steps must be positive and up to 0.1 m, got {self.retreat_steps}",
+        )
         check_ranges(self)
 
 

@@ -73,21 +73,43 @@ class PickPlanner:
         return self._gripper.tool_poses(T_base_grasp)
 
     def plan(self, candidate: Candidate, scene: Scene, place: Place | None) -> PickPlan:
-        """Plan a candidate; the grasp's other way round is the second choice."""
-        failures = []
+        """Plan a candidate; the grasp's other way round is the second choice.
+
+        Where the hand would touch something the grasp is moved back (``retreat_steps``): the
+        planner's model of the hand is finer than the filter's box, and its points are coarser.
+        """
+        failures: list[StageError] = []
         if isinstance(self._arm, PlansOpening):
             self._arm.expect_opening(candidate.width)
         for pose in candidate.poses:
-            for _ in range(self._config.plan_tries):
-                try:
-                    return self._plan_pose(pose, candidate.width, scene, place)
-                except StageError as error:
-                    if error.fatal:
-                        raise
-                    failures.append(error)
-                if not _hangs_on_posture(failures[-1]):
+            for step in (0.0, *self._config.retreat_steps):
+                held_back = backed_off(pose, step)
+                plan = self._try_pose(held_back, candidate.width, scene, place, failures)
+                if plan is not None:
+                    return plan
+                if not _came_too_far(failures[-1]):
                     break
         raise failures[-1]
+
+    def _try_pose(
+        self,
+        pose: FloatArray,
+        width: float,
+        scene: Scene,
+        place: Place | None,
+        failures: list[StageError],
+    ) -> PickPlan | None:
+        """A plan for one pose; None, with what failed appended, where there is none."""
+        for _ in range(self._config.plan_tries):
+            try:
+                return self._plan_pose(pose, width, scene, place)
+            except StageError as error:
+                if error.fatal:
+                    raise
+                failures.append(error)
+            if not _hangs_on_posture(failures[-1]):
+                break
+        return None
 
     def plan_place(self, place: Place, scene: Scene, start: FloatArray | None = None) -> PlacePlan:
         """Plan how the object is put down.
@@ -164,6 +186,11 @@ class PickPlanner:
             leave = arm.plan_straight(away, lower.end, contact=True)
             note(f"{move.duration + lower.duration + leave.duration:.1f} s")
         return PlacePlan(move, lower, leave)
+
+
+def _came_too_far(failure: StageError) -> bool:
+    """Whether a grasp that is a little less deep may fare better: the hand touched something."""
+    return failure.stage is Stage.PLAN_APPROACH and failure.cause is ArmFailure.IN_COLLISION
 
 
 def _hangs_on_posture(failure: StageError) -> bool:
