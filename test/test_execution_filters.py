@@ -42,7 +42,7 @@ def test_grasps_on_a_box_get_the_right_reason(scene):
         "OK": (GOOD, 0.048),
         "EMPTY": (top_grasp(0.0, 0.0, 0.075), 0.048),  # hovers above the box
         "COLLISION_CLOUD": (top_grasp(0.025, 0.0, 0.04), 0.048),  # a finger in the box
-        "COLLISION_TABLE": (top_grasp(0.0, 0.0, 0.02, tilt=1.5), 0.048),  # palm below the table
+        "COLLISION_TABLE": (top_grasp(0.0, -0.01, 0.02, tilt=1.5), 0.048),  # palm below the table
         "TOO_WIDE": (GOOD, 0.0801),
         "APPROACH_ANGLE": (top_grasp(0.0, 0.0, 0.04, tilt=np.radians(101)), 0.048),
     }
@@ -90,7 +90,7 @@ def test_a_hand_that_came_down_too_far_is_moved_back(scene):
 
 
 def test_fingertips_below_the_table_collide_with_it():
-    low = box_scene([((-0.02, -0.04, 0.0), (0.02, 0.04, 0.03))])
+    low = box_scene([((-0.02, -0.04, 0.0), (0.02, 0.04, 0.024))])
     depths = [0.005, 0.0005, -0.004]
     poses = [top_grasp(0.0, 0.0, z) for z in depths]
     stays = FilterConfig(retreat_steps=())

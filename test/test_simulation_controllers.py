@@ -249,9 +249,9 @@ def test_fingers_that_tremble_about_one_place_have_stalled():
     """A bowl that swings in the hand shakes them faster than the speed of a stall."""
     control = gripper(stall_time=0.15, stall_speed=0.002)
     control.start(0.0, 0.0, 0.05)
-    for time in np.arange(0.0, 0.3, PERIOD):
+    for time in np.arange(0.0, 0.4, PERIOD):
         phase = 2 * np.pi * 20 * time
-        width, rate = 0.05 + 1e-4 * np.sin(phase), 1e-4 * 2 * np.pi * 20 * np.cos(phase)
+        width, rate = 0.05 + 1e-3 * np.sin(phase), 1e-3 * 2 * np.pi * 20 * np.cos(phase)
         control.update(time, width, rate, -40.0)
         if time < 0.14:
             assert control.active

@@ -56,7 +56,7 @@ class GripperController:
         self._goal = self._setpoint = width
         self.max_effort = max_effort
         self._time = self._moved = 0.0
-        self._still = width
+        self._best = math.inf
         self.status: GripperStatus | None = None
 
     @property
@@ -89,7 +89,7 @@ class GripperController:
         self._setpoint = max(self._setpoint, measured) if width > measured else self._setpoint
         self._setpoint = min(self._setpoint, measured) if width < measured else self._setpoint
         self._time = self._moved = time
-        self._still = measured
+        self._best = abs(measured - self._goal)
         self.status = GripperStatus(GoalState.ACTIVE, measured, 0.0)
 
     def update(self, time: float, width: float, velocity: float, effort: float) -> float:
@@ -98,7 +98,7 @@ class GripperController:
         Args:
             time: Now [s].
             width: Measured opening [m].
-            velocity: Its rate [m/s].
+            velocity: Its rate [m/s]; positions alone tell a stall.
             effort: Measured force of each finger [N].
 
         Returns:
@@ -109,19 +109,19 @@ class GripperController:
         step = min(max(self._goal - self._setpoint, -reach), reach)
         self._setpoint += step
         if self.active:
-            self._check(time, width, velocity, effort)
+            self._check(time, width, effort)
         return self._setpoint
 
-    def _check(self, time: float, width: float, velocity: float, effort: float) -> None:
+    def _check(self, time: float, width: float, effort: float) -> None:
         config = self._config
-        # Fingers that tremble about one place, under a load that swings, do not move.
-        away = abs(width - self._still) > config.stall_speed * config.stall_time
-        if away and abs(velocity) > config.stall_speed:
-            self._moved, self._still = time, width
-        reached = abs(width - self._goal) <= self._config.gripper_tolerance
-        stalled = not reached and time - self._moved >= self._config.stall_time
+        # Only what comes nearer to the goal moves: a load that swings makes fingers tremble.
+        away = abs(width - self._goal)
+        if away < self._best - config.stall_speed * config.stall_time:
+            self._moved, self._best = time, away
+        reached = away <= config.gripper_tolerance
+        stalled = not reached and time - self._moved >= config.stall_time
         state = GoalState.ACTIVE
-        if reached or (stalled and self._config.allow_stalling):
+        if reached or (stalled and config.allow_stalling):
             state = GoalState.SUCCEEDED
         elif stalled:
             state = GoalState.ABORTED
