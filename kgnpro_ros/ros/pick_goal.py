@@ -88,17 +88,18 @@ class PickGoal:
     def run(self, logger: RcutilsLogger) -> Pick.Result:
         """Do it; whatever goes wrong is in the result, and the arm stands."""
         try:
-            scene, place = self._see()
+            return self._run()
         except KGNProError as error:
-            failed = self._stages[-1]
-            return Pick.Result(
-                message=f"{failed.stage}: {error}", picked_candidate=-1, stages=self._stages
-            )
+            message = f"{self._stages[-1].stage}: {error}" if self._stages else str(error)
         except Exception as error:
-            # A defect of ours must not leave the caller without an answer.
+            # A defect of ours must not leave the caller without an answer, nor the arm moving.
+            self._robot.arm.stop()
             logger.error(f"pick failed unexpectedly:\n{traceback.format_exc()}")
-            text = f"internal_error: {type(error).__name__}: {error}"
-            return Pick.Result(message=text, picked_candidate=-1, stages=self._stages)
+            message = f"internal_error: {type(error).__name__}: {error}"
+        return Pick.Result(message=message, picked_candidate=-1, stages=self._stages)
+
+    def _run(self) -> Pick.Result:
+        scene, place = self._see()
         config, goal = self._robot.config, self._goal
         report = self._robot.sequence.run(
             scene,

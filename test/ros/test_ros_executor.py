@@ -355,6 +355,22 @@ def test_a_robot_that_is_gone_ends_the_goal_and_the_next_one_works(user, arm):
     assert_next_goal_works(user, arm)
 
 
+def test_a_defect_of_ours_stops_the_arm_and_is_said(user, arm, executor, monkeypatch):
+    """Outside the stages of the sequence, which have their own net."""
+
+    def broken(*args, **options):
+        raise RuntimeError("a screw is loose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executor._get_robot().sequence, "run", broken)
+        status, result = user.pick()
+    assert status == GoalStatus.STATUS_ABORTED
+    assert result.message == "internal_error: RuntimeError: a screw is loose"
+    assert stages(result) == ["detect", "transform", "observe"]
+    assert arm.stopped.is_set()
+    assert_next_goal_works(user, arm)
+
+
 def test_a_node_that_was_told_to_move_nothing_moves_nothing(make_executor, spin, local, arm):
     """With ``dry_run`` as a parameter, whatever the goal says."""
     dry = make_executor(dry_run=True)
