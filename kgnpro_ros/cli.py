@@ -188,13 +188,64 @@ def ablate(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    run: Annotated[Path | None, typer.Argument(help="Folder of a training run.")] = None,
     name: Annotated[str, typer.Option(help="Stem of the model file.")] = "model",
+    model: Annotated[str | None, typer.Option(help="Model to write as ONNX instead.")] = None,
+    out: Annotated[Path | None, typer.Option(help="ONNX file; beside the model if absent.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Weights in half precision.")] = False,
+    frames: Annotated[Path | None, typer.Option(help="Frames to prove it on.")] = None,
 ) -> None:
-    """Write the weights of a run's newest checkpoint as a model file."""
-    from kgnpro_ros.training.train import export_checkpoint
+    """Write a run's newest checkpoint as a model file, or a model as an ONNX file."""
+    if (run is None) == (model is None):
+        raise typer.BadParameter("give the folder of a run, or --model M")
+    if model is None:
+        from kgnpro_ros.training.train import export_checkpoint
 
-    _say(str(export_checkpoint(run, name)))
+        assert run is not None
+        _say(str(export_checkpoint(run, name)))
+        return
+    from kgnpro_ros.evaluation.export import export_graph
+
+    path, parity = export_graph(model, out, half, _frames(frames))
+    worst = ", ".join(f"{key} {value:.1e}" for key, value in parity.differences.items())
+    _say(f"{path}: {100 * parity.same:.1f} % of {parity.grasps} grasps are the same; {worst}")
+
+
+@app.command()
+def bench(
+    frames: Annotated[Path | None, typer.Option(help="Frames; rendered if absent.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name or file.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Detector YAML.")] = None,
+    runtime: Annotated[list[str] | None, typer.Option(help="Runtime; may be repeated.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Detections that count.")] = 50,
+    candidates: Annotated[bool, typer.Option("--candidates", help="All of top_k.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures here.")] = None,
+) -> None:
+    """Measure each stage, beside the time that the arithmetic alone would take."""
+    from kgnpro_ros.config import DetectorConfig, config_from_dict, load_config
+    from kgnpro_ros.evaluation import bench as benchmark
+
+    settings = DetectorConfig() if config is None else load_config(DetectorConfig, config)
+    images, reports = _frames(frames), []
+    for choice in runtime or [settings.runtime]:
+        changes: dict[str, Any] = {"runtime": choice, "model": model or settings.model}
+        config_from_dict(DetectorConfig, changes, "bench")
+        report = benchmark.run_bench(replace(settings, **changes), images, runs, candidates)
+        benchmark.print_bench(report, console)
+        reports.append(report)
+    if json is not None:
+        benchmark.write_bench(json, reports)
+
+
+def _frames(folder: Path | None) -> list[Any]:
+    """The frames of a folder, or simulated ones."""
+    if folder is None:
+        from kgnpro_ros.evaluation.export import rendered_frames
+
+        return rendered_frames()
+    from kgnpro_ros.predictions import find_frames, read_frame
+
+    return [read_frame(item) for item in find_frames(folder)]
 
 
 @app.command()

@@ -157,10 +157,10 @@ class GraspDetector:
             Its maps, and the network pixels per image pixel: images of cameras with another focal
             length are resized, since apparent size is part of what the network learnt.
         """
-        color, depth, scale = self._prepare(image)
+        color, depth, scale = self.prepare(image)
         return self.runtime(color, depth), scale
 
-    def _prepare(self, image: RGBDImage) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
+    def prepare(self, image: RGBDImage) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
         """Resize to the network's focal length, and pad sides to multiples of the stride."""
         color, depth, camera = image.color, image.depth, image.camera
         scale = self.network.config.focal_length / (math.sqrt(camera.fx) * math.sqrt(camera.fy))
