@@ -130,7 +130,9 @@ class DetectionWorker:
         check_age(frame, self._clock, node_config.max_age)
         if self._built_for != self._config:
             config = self._config
-            self.detector = self._factory(config)
+            # The real detector keeps its network; others are made anew.
+            change = getattr(self.detector, "with_config", self._factory)
+            self.detector = change(config)
             self._built_for = config
         detection = process(frame, query, self.detector, node_config, self._transforms)
         self.latencies.append(detection.milliseconds)
