@@ -22,7 +22,7 @@ from kgnpro_ros.ros.processes import DemoError, children, wait
 #: The whole demo ends after this time plus that for each frame or object [s].
 START_SECONDS, FRAME_SECONDS, OBJECT_SECONDS = 240.0, 30.0, 90.0
 #: A scene for this hand: six objects, none wider than it opens, none hidden.
-PICK_SEED, PICK_SPREAD, PICK_OBJECTS = 10, 0.1, 6
+PICK_SEED, PICK_SPREAD, PICK_OBJECTS = 20, 0.1, 6
 #: Thickness of the walls of the box [m].
 WALL = 0.008
 #: Where the arm waits, out of the camera's view [rad].
