@@ -292,3 +292,19 @@ def test_wrong_configurations(model):
         GraspDetector(DetectorConfig(model="nothing"))
     with pytest.raises(ConfigError, match="no gripper 'tongs'"):
         GraspDetector(DetectorConfig(model=model, gripper="tongs"))
+
+
+def test_other_settings_keep_the_network(detector):
+    config = replace(detector.config, filters=replace(FILTERS, max_grasps=3))
+    other = detector.with_config(config)
+    assert other.runtime is detector.runtime
+    assert other.config == config
+    assert detector.config.filters == FILTERS
+    assert other.with_config(replace(config, gripper="robotiq_2f85")).gripper.name == "robotiq_2f85"
+    assert other.gripper.name == "franka_hand"
+
+
+def test_another_runtime_is_loaded(detector):
+    other = detector.with_config(replace(detector.config, runtime="torch"))
+    assert other.runtime is not detector.runtime
+    assert other.runtime.name == "torch"

@@ -137,6 +137,9 @@ class GraspDetectorNode(LifecycleNode):
         )  # fmt: skip
         detector = self.worker.detector
         self.not_ready = "the node is inactive; expected the lifecycle state active"
+        runtime = getattr(detector, "runtime", None)
+        if runtime is not None:
+            self.get_logger().info(f"runtime {config.runtime}: {runtime.name}, {runtime.note}")
         self.get_logger().info(
             f"model {config.model} (sha256 {detector.model_sha256[:12]}) on {detector.device} for "
             f"gripper {detector.gripper.name}, loaded in {time.perf_counter() - start:.1f} s"
