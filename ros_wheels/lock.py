@@ -60,7 +60,9 @@ def tags(platform: str) -> list[str]:
     ]  # fmt: skip
 
 
-def ask(requirements: list[Requirement], python: str, platform: str) -> dict[str, str]:
+def ask(
+    requirements: list[Requirement], python: str, platform: str, kind: str = "--only-binary"
+) -> dict[str, str]:
     """Hash of the file that pip would take, by package; halves a list that has a problem."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
@@ -68,7 +70,7 @@ def ask(requirements: list[Requirement], python: str, platform: str) -> dict[str
             sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps",
             "--quiet", "--report", report, "--target", folder, "--python-version", python,
             *(part for tag in tags(platform) for part in ("--platform", tag)),
-            "--only-binary", ":all:", *map(str, requirements),
+            kind, ":all:", *map(str, requirements),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
@@ -79,6 +81,9 @@ def ask(requirements: list[Requirement], python: str, platform: str) -> dict[str
                 for item in json.loads(report.read_text())["install"]
             }
     if len(requirements) == 1:
+        if kind == "--only-binary":
+            # Some have no wheel; then it is the archive of the sources.
+            return ask(requirements, python, platform, "--no-binary")
         reason = done.stderr.strip().splitlines()[-1:]
         print(f"{python} {platform}: nothing for {requirements[0]}: {reason}", file=sys.stderr)
         return {}

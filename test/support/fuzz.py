@@ -46,7 +46,7 @@ class Fuzz:
 
 
 #: Values where something else is expected.
-JUNK = st.one_of(
+ODD_VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 3),
     st.sampled_from([
         2**31, 2**63, -(2**63), 2**64, 10**30, 10**400, 1e308, -1e308, 1e-320, -0.0,
@@ -56,6 +56,9 @@ JUNK = st.one_of(
     ]),
     st.floats(), st.text(max_size=8), st.lists(st.floats(), max_size=4),
 )  # fmt: skip
+
+#: A copy each time: an edit of one case must not show in the next.
+JUNK = ODD_VALUES.map(copy.deepcopy)
 
 
 def paths(document, prefix=()):
