@@ -78,7 +78,9 @@ def plan(layout: Layout, python: Path, with_wheels: bool) -> list[Step]:
     environment = workspace.build_environment(layout, with_wheels, os.environ)
     common = (layout, environment)
     venv = fingerprint([str(layout.venv), str(python), str(with_wheels)])
+    # Lock files repeat the pins; installing from them is the user's choice.
     requirements = sorted(layout.requirements.glob("*.txt"))
+    requirements = [path for path in requirements if not path.name.startswith("locked-")]
     torch_index = os.environ.get("KGNPRO_TORCH_INDEX", "")
     ros = fingerprint([venv], [layout.requirements / "ros.txt"])
     stand_ins = fingerprint([ros, workspace.stand_ins_fingerprint(layout)])
