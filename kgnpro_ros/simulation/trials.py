@@ -72,11 +72,7 @@ def run_trials(
             trials broke; the tables of the others are written before that is said.
         ModelError: If the model cannot be loaded.
     """
-    plan = plan_trials(config)
-    chosen = plan_trials(config, quick=True) if quick else plan
-    chosen = [trial for trial in chosen if fnmatch.fnmatch(trial.key, only)]
-    if not chosen:
-        raise DatasetError(f"no trial is called {only!r}; names look like single_cylinder_0_0")
+    chosen = _choose(config, quick, only)
     settings = _open_folder(config, out)
     todo = [trial for trial in chosen if not _result(out, trial.key).is_file()]
     done = len(chosen) - len(todo)
@@ -97,11 +93,20 @@ def run_trials(
     elif todo:
         folder = out / "pictures" if pictures else None
         broken = _run_in_processes(config, todo, folder, workers, finished)
-    summary = _write_tables(out, plan, settings)
+    summary = _write_tables(out, plan_trials(config), settings)
     if broken:
         texts = "; ".join(f"{key}: {text}" for key, text in broken.items())
         raise DatasetError(f"{len(broken)} trials broke and are missing in the tables: {texts}")
     return summary
+
+
+def _choose(config: TrialConfig, quick: bool, only: str) -> list[Trial]:
+    """The trials of the plan that are asked for."""
+    plan = plan_trials(config, quick=quick)
+    chosen = [trial for trial in plan if fnmatch.fnmatch(trial.key, only)]
+    if not chosen:
+        raise DatasetError(f"no trial is called {only!r}; names look like single_cylinder_0_0")
+    return chosen
 
 
 def _write_tables(out: Path, plan: Sequence[Trial], settings: dict[str, Any]) -> dict[str, Any]:
