@@ -192,6 +192,8 @@ def _add_servos(spec: mujoco.MjSpec) -> None:
     for name in map(_bare, FINGER_JOINTS):
         joint = spec.joint(name)
         joint.armature = _FINGER_ARMATURE
+        # Fingers are light: at a soft end stop the grip's force would push one through the other.
+        joint.solref_limit, joint.solimp_limit = _RIGID, _HARD
         opening.wrap_joint(name, 1.0)
     grip = spec.add_actuator(name=grip_name, target=grip_name, trntype=mujoco.mjtTrn.mjTRN_TENDON)
     grip.biastype = servo
