@@ -9,10 +9,9 @@ import pytest
 import torch
 from support.tiny_dataset import write_tiny_dataset
 
-from kgnpro_ros.config import AugmentConfig, LabelConfig, TrainConfig
+from kgnpro_ros.config import NETWORK_PRESETS, AugmentConfig, LabelConfig, TrainConfig
 from kgnpro_ros.data.dataset import SceneDataset
 from kgnpro_ros.exceptions import DatasetError
-from kgnpro_ros.training import samples
 from kgnpro_ros.training.samples import CropDataset, ResumableSampler, collate, thin_out
 
 CONFIG = TrainConfig(
@@ -102,9 +101,9 @@ def test_labels_lie_on_the_object_and_at_its_depth(scenes):
 
 
 def test_crops_are_zoomed_to_the_focal_length_of_the_network(scenes, monkeypatch):
-    preset = samples.NETWORK_PRESETS["tiny"]
+    preset = NETWORK_PRESETS["tiny"]
     doubled = replace(preset, focal_length=2 * preset.focal_length)
-    monkeypatch.setitem(samples.NETWORK_PRESETS, "tiny", doubled)
+    monkeypatch.setitem(NETWORK_PRESETS, "tiny", doubled)
     near = CropDataset([scenes], [[0]], replace(CONFIG, augment=STILL))
     assert np.linalg.norm(near[0].affine[:, 0]) == pytest.approx(2.0)
 

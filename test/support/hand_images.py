@@ -27,7 +27,7 @@ def hand_depth(camera, gripper, T_camera_grasp, width, wall=0.8):
     return depth.astype(np.float32)
 
 
-def camera_view(distance=0.4, tilt=0.5, shift=(0.0, 0.0)):
+def camera_view(distance=0.4, tilt=0.8, shift=(0.0, 0.0)):
     """``T_camera_grasp`` of a hand that points away from a camera on the wrist, tilted."""
     c, s = np.cos(tilt), np.sin(tilt)
     pose = np.eye(4)
