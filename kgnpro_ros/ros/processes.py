@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kgnpro_ros.exceptions import KGNProError
@@ -62,7 +63,7 @@ def children() -> Iterator[StartFunction]:
         try:
             process = subprocess.Popen(
                 command, env=dict(environment), stdout=output, stderr=output,
-                start_new_session=True, preexec_fn=_die_with_parent,
+                start_new_session=True, preexec_fn=partial(_die_with_parent, os.getpid()),
             )  # fmt: skip
         finally:
             if output is not None:
@@ -83,11 +84,14 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Linux: end the child when its parent is killed without a chance to clean up."""
     pr_set_pdeathsig = 1
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        # A parent that was killed before the line above sends nothing any more.
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _stop(started: Sequence[Child], number: signal.Signals) -> None:

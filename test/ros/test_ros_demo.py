@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from kgnpro_ros.exceptions import ModelError
 from kgnpro_ros.network.model import KeypointNetwork
 from kgnpro_ros.network.weights import find_model, save_model
 from kgnpro_ros.ros import demo
+from kgnpro_ros.ros.processes import _die_with_parent
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,6 +92,12 @@ def test_children_end_with_the_demo(frames, tmp_path, number):
     while descendants(str(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert descendants(str(tmp_path)) == []
+
+
+def test_a_child_whose_parent_died_before_it_could_ask_ends_too():
+    nobody = 0  # no process has this number, so it is not the parent of the child
+    process = subprocess.Popen(["sleep", "60"], preexec_fn=partial(_die_with_parent, nobody))
+    assert process.wait(timeout=10) == 1
 
 
 @pytest.mark.reliability("diagnostics: what is waited for")
