@@ -25,19 +25,18 @@ from kgnpro_ros.exceptions import FrameError, ShapeError
 from kgnpro_ros.execution.arm import ArmError, ArmFailure, GripperState, Motion, Obstacles
 from kgnpro_ros.execution.boxes import Boxes, boxes_of, without_cells
 from kgnpro_ros.execution.controllers import Controllers
-from kgnpro_ros.execution.lines import bend_of, line, pose_error
+from kgnpro_ros.execution.lines import pose_error
 from kgnpro_ros.geometry.gripper import Gripper
 from kgnpro_ros.geometry.se3 import invert, transform_points
+from kgnpro_ros.ros.moveit_lines import MoveItLines
 from kgnpro_ros.ros.moveit_motion import MoveItMotion
 from kgnpro_ros.ros.moveit_parameters import has_fixed_base, load_parameters
-from kgnpro_ros.ros.moveit_session import FAILURES, WORTH_ANOTHER_TRY, MoveItSession, Plan
+from kgnpro_ros.ros.moveit_session import WORTH_ANOTHER_TRY, MoveItSession, Plan
 from kgnpro_ros.types import FloatArray, check_transform
 
 #: Names of our objects in MoveIt's planning scene.
 TABLE, CLOUD, HELD = "kgnpro_table", "kgnpro_cloud", "kgnpro_held"
 
-#: Pilz refuses a line that is too fast for a joint; it is tried with these shares of the speed.
-SLOWER = (1.0, 0.5, 0.25)
 #: A plan may end this far from its goal [m], [rad]; MoveIt's pose goals have 0.001 and 0.01.
 GOAL_TOLERANCE = (0.003, 0.03)
 #: What MoveIt knows of the robot may differ by this much from what is measured [rad], [m].
@@ -94,8 +93,10 @@ class MoveItArm:
         self._objects: set[str] = set()
         self._points: FloatArray = np.zeros((0, 3))
         self._session = MoveItSession(config, parameters, gripper.tool_link)
-        self._T_planning_base = self._session.frame_pose(config.base_frame)
+        self._scene = self._session.scene
+        self._T_planning_base = self._scene.frame_pose(config.base_frame)
         self._runner = MoveItMotion(self._session, halt)
+        self._lines = MoveItLines(self._session, config.straight_set, motion, self._runner)
         # A fixed virtual joint makes a world of MoveIt's own, which need not be that of TF.
         self._find_transform = None if has_fixed_base(parameters) else find_transform
         self._verified = False
@@ -110,7 +111,7 @@ class MoveItArm:
                 f"MoveIt and at {measured.round(3)} for the controllers; expected the same joints "
                 "in the same order, and an arm that stands still",
             )
-        planning, base = self._session.planning_frame, self._config.base_frame
+        planning, base = self._scene.planning_frame, self._config.base_frame
         if self._find_transform is not None and planning != base:
             try:
                 found = self._find_transform(planning, base)
@@ -148,7 +149,7 @@ class MoveItArm:
 
     def set_obstacles(self, obstacles: Obstacles) -> None:
         """Replace what plans must avoid; points on the hand itself are left out."""
-        self._T_planning_base = self._session.frame_pose(self._config.base_frame)
+        self._T_planning_base = self._scene.frame_pose(self._config.base_frame)
         self._points = self._without_hand(np.asarray(obstacles.points, np.float64))
         self._put(CLOUD, boxes_of(self._points, self._motion.point_spacing))
         if obstacles.table_height is None:
@@ -158,14 +159,14 @@ class MoveItArm:
         middle = obstacles.table_height - self._motion.table_margin - thickness / 2
         center = np.array([[*self._config.table_center, middle]])
         self._put(TABLE, Boxes(center, np.array([[*self._config.table_size, thickness]])))
-        self._session.allow([(TABLE, self._config.base_frame)])
+        self._scene.allow([(TABLE, self._config.base_frame)])
 
     def _put(self, name: str, boxes: Boxes | None) -> None:
         if boxes is not None and len(boxes):
-            self._session.put_object(name, self._T_planning_base, boxes)
+            self._scene.put_object(name, self._T_planning_base, boxes)
             self._objects.add(name)
         elif name in self._objects:
-            self._session.remove_object(name)
+            self._scene.remove_object(name)
             self._objects.discard(name)
 
     def _without_hand(self, points: FloatArray) -> FloatArray:
@@ -203,7 +204,7 @@ class MoveItArm:
         if joints is None:
             raise ArmError(ArmFailure.UNREACHABLE, "the arm has no joint solution for the pose")
         target = self._session.state(joints)
-        blocked = self._session.colliding(target)
+        blocked = self._scene.colliding(target)
 
         def search(attempt: int) -> Plan:
             # To the solution that is known, and by turns to any other one.
@@ -227,10 +228,9 @@ class MoveItArm:
 
         return self._search(search, state, begin, target)
 
-    def _limits(self, share: float = 1.0) -> tuple[float, float, float]:
+    def _limits(self) -> tuple[float, float, float]:
         """Time of one search [s], shares of velocity and acceleration limits."""
-        speed, acceleration = self._motion.speed, self._motion.acceleration
-        return (self._config.planning_slice, share * speed, share * acceleration)
+        return (self._config.planning_slice, self._motion.speed, self._motion.acceleration)
 
     def _search(
         self, search: Callable[[int], Plan], start: Any, begin: FloatArray, goal: Any
@@ -252,7 +252,7 @@ class MoveItArm:
             if plan.code not in WORTH_ANOTHER_TRY or time.monotonic() > deadline:
                 break
         for name, state in (("start", start), ("goal", goal)):
-            if self._session.colliding(state):
+            if self._scene.colliding(state):
                 raise ArmError(ArmFailure.IN_COLLISION, f"the {name} of the motion collides")
         raise plan.error("free motion")
 
@@ -266,10 +266,7 @@ class MoveItArm:
         begin = self._begin(start)
         goal = self._T_planning_base @ check_transform(T_base_tool, "T_base_tool")
         allowed = self._contacts(contact)
-        with self._session.allowing(allowed):
-            trajectory = self._pilz_line(begin, goal)
-        if trajectory is None:
-            trajectory = self._own_line(begin, goal)
+        trajectory = self._lines.plan(begin, goal, self._config.planning_slice, allowed)
         motion = self._checked(trajectory, begin, allowed)
         self._check_goal(motion, goal)
         return motion
@@ -282,64 +279,6 @@ class MoveItArm:
             pairs += [(CLOUD, link) for link in self._session.hand_links]
             pairs += [(HELD, CLOUD)] if held else []
         return tuple(pairs)
-
-    def _pilz_line(self, begin: FloatArray, goal: FloatArray) -> Any | None:
-        """A line by Pilz LIN, or None where it has none."""
-        state = self._session.state(begin)
-        for share in SLOWER:
-            self._runner.check_stopped()
-            name, limits = self._config.straight_set, self._limits(share)
-            plan = self._session.plan_pose(name, state, goal, limits)
-            if plan.trajectory is not None:
-                # A set that names another planner would give a curve without a word.
-                straight = self._bend(plan.trajectory) <= self._motion.straight_tolerance
-                return plan.trajectory if straight else None
-            if plan.code == "START_STATE_IN_COLLISION":
-                raise plan.error("straight motion")
-            if FAILURES.get(plan.code) is ArmFailure.IN_COLLISION:
-                break  # slower is not freer; our own line says where it collides
-        return None
-
-    def _own_line(self, begin: FloatArray, goal: FloatArray) -> Any:
-        """A line by inverse kinematics step by step; raises where the arm cannot follow it."""
-        state = self._session.state(begin)
-        poses = line(self._session.tool_pose(state), goal, self._motion.straight_step)
-        rows = [begin]
-        for number, pose in enumerate(poses, start=1):
-            self._runner.check_stopped()
-            joints = self._session.solve(state, pose)
-            if joints is None:
-                raise ArmError(
-                    ArmFailure.UNREACHABLE,
-                    f"the arm does not reach the straight line from {number - 1} of {len(poses)} "
-                    "steps on",
-                )
-            jump = float(np.abs(joints - rows[-1]).max())
-            if jump > self._motion.max_joint_step:
-                raise ArmError(
-                    ArmFailure.NO_PLAN,
-                    f"the arm would have to change its posture on the straight line: a joint jumps "
-                    f"by {jump:.2f} rad at step {number} of {len(poses)}",
-                )
-            rows.append(joints)
-            state = self._session.state(joints)
-        tolerance = self._motion.straight_tolerance
-        trajectory = self._session.timed(
-            self._session.state(begin), np.stack(rows), self._motion.speed,
-            self._motion.acceleration, 0.2 * tolerance,
-        )  # fmt: skip
-        bend = self._bend(trajectory)
-        if bend > tolerance:
-            raise ArmError(
-                ArmFailure.NO_PLAN,
-                f"the tool would leave the straight line by {1e3 * bend:.1f} mm; at most "
-                f"{1e3 * tolerance:.1f} mm are allowed",
-            )
-        return trajectory
-
-    def _bend(self, trajectory: Any) -> float:
-        """Largest distance [m] of the tool from the straight line between the ends."""
-        return bend_of(self._session.tool_path(trajectory)[:, :3, 3])
 
     def _check_goal(self, motion: Motion, goal: FloatArray) -> None:
         """Refuse a plan that ends elsewhere than at a pose in the planning frame."""
@@ -364,8 +303,8 @@ class MoveItArm:
             raise ArmError(
                 ArmFailure.START_MISMATCH, f"the plan starts {gap:.3f} rad from where it should"
             )
-        with self._session.allowing(allowed):
-            problem = self._session.path_problem(trajectory)
+        with self._scene.allowing(allowed):
+            problem = self._scene.path_problem(trajectory)
         if problem is not None:
             raise ArmError(ArmFailure.IN_COLLISION, f"the path is blocked: {problem}")
         handle = _Handle(trajectory, found.positions[0], tuple(allowed))
@@ -385,8 +324,8 @@ class MoveItArm:
                 f"{self._config.start_tolerance} rad are allowed",
             )
         # The scene may have changed since the motion was planned.
-        with self._session.allowing(handle.allowed):
-            problem = self._session.path_problem(handle.trajectory)
+        with self._scene.allowing(handle.allowed):
+            problem = self._scene.path_problem(handle.trajectory)
         if problem is not None:
             raise ArmError(ArmFailure.IN_COLLISION, f"the path is blocked by now: {problem}")
         self._runner.run(handle.trajectory)
@@ -405,7 +344,7 @@ class MoveItArm:
         T_base_tool = self._tool_pose(self._session.state(self.joints()))
         local = transform_points(invert(T_base_tool), points)
         spacing = self._motion.point_spacing
-        self._session.attach(HELD, boxes_of(local, spacing))
+        self._scene.attach(HELD, boxes_of(local, spacing))
         self._objects.add(HELD)
         self._points = without_cells(self._points, points, spacing)
         self._put(CLOUD, boxes_of(self._points, spacing))
@@ -413,7 +352,7 @@ class MoveItArm:
     def detach(self) -> None:
         """Forget the attached points."""
         if HELD in self._objects:
-            self._session.detach(HELD)
+            self._scene.detach(HELD)
             self._objects.discard(HELD)
 
     def stop(self) -> None:

@@ -10,10 +10,8 @@ scene does not know is an error (MoveIt would answer with the identity).
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import threading
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +19,16 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from rclpy.duration import Duration
-from shape_msgs.msg import SolidPrimitive
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from kgnpro_ros.config.moveit import MoveItConfig
 from kgnpro_ros.exceptions import ConfigError, PlanningError
 from kgnpro_ros.execution.arm import ArmError, ArmFailure
-from kgnpro_ros.execution.boxes import Boxes
 from kgnpro_ros.execution.lines import pose_error
 from kgnpro_ros.execution.trajectory import JointTrajectory
 from kgnpro_ros.ros.conversions import poses_to_messages
-from kgnpro_ros.types import FloatArray, check_transform
+from kgnpro_ros.ros.moveit_scene import MoveItScene, way_points
+from kgnpro_ros.types import FloatArray
 
 #: Name of the node inside MoveIt; some versions give it parameters under this name only.
 NODE_NAME = "moveit_py"
@@ -77,7 +74,7 @@ class Plan:
 class MoveItSession:
     """MoveIt in this process.
 
-    All poses are in the planning frame unless a name says otherwise.
+    All poses are in the planning frame of the scene unless a name says otherwise.
 
     Args:
         config: Names of groups and parameter sets.
@@ -85,6 +82,9 @@ class MoveItSession:
         tool_link: Link that poses are for.
 
     Attributes:
+        scene: What is in the world and in the hand.
+        joint_names: Joints of the arm, in the order of its group.
+        hand_links: Links of the hand.
         hand_position: Position of the hand's joints in plans; None plans with the measured one.
 
     Raises:
@@ -119,9 +119,10 @@ class MoveItSession:
         self._model = self._moveit.get_robot_model()
         self.joint_names, self.hand_links, self._hand_joints = self._groups()
         self._component = self._moveit.get_planning_component(config.group)
-        with self._monitor.read_only() as scene:
-            self.planning_frame = str(scene.planning_frame)
-        self.frame_pose(tool_link)
+        self.scene = MoveItScene(
+            self._monitor, self._messages, config.group, tool_link, self.hand_links
+        )
+        self.scene.frame_pose(tool_link)
         self._check_kinematics()
 
     def _load(self) -> None:
@@ -206,18 +207,6 @@ class MoveItSession:
                 "link that is fixed to its tip"
             )
 
-    def frame_pose(self, frame: str) -> FloatArray:
-        """``T_planning_frame`` of a link or a known frame, shape (4, 4)."""
-        with self._monitor.read_only() as scene:
-            known = scene.knows_frame_transform(frame)
-            matrix = np.array(scene.get_frame_transform(frame)) if known else np.eye(4)
-        if not known:
-            raise ConfigError(
-                f"MoveIt knows no frame {frame!r}; expected a link of the robot, or a frame that "
-                "TF connects with the planning frame"
-            )
-        return check_transform(matrix, f"MoveIt's transform of {frame!r}")
-
     def state(self, joints: FloatArray | None = None) -> Any:
         """A copy of the robot's state, with other arm joints [rad] where given."""
         with self._monitor.read_only() as scene:
@@ -251,17 +240,12 @@ class MoveItSession:
             return None
         return self.arm_joints(state)
 
-    def colliding(self, state: Any) -> bool:
-        """Whether the arm or what it carries touches anything in a state."""
-        with self._monitor.read_only() as scene:
-            return bool(scene.is_state_colliding(state, self._config.group, False))
-
     def plan_pose(
         self, name: str, start: Any, T_planning_tool: FloatArray, limits: tuple[float, float, float]
     ) -> Plan:
         """Plan to a pose of the tool with the set ``name``; see :meth:`_plan` for ``limits``."""
         goal = PoseStamped(pose=poses_to_messages(T_planning_tool[None])[0])
-        goal.header.frame_id = self.planning_frame
+        goal.header.frame_id = self.scene.planning_frame
         return self._plan(name, start, {"pose_stamped_msg": goal, "pose_link": self._tool}, limits)
 
     def plan_state(
@@ -327,7 +311,7 @@ class MoveItSession:
 
     def tool_path(self, trajectory: Any) -> FloatArray:
         """``T_planning_tool`` at the way points of a trajectory, shape (T, 4, 4)."""
-        return np.stack([self.tool_pose(state) for state in _way_points(trajectory)])
+        return np.stack([self.tool_pose(state) for state in way_points(trajectory)])
 
     def joint_trajectory(self, trajectory: Any) -> JointTrajectory:
         """The arm's part of a trajectory, joints in the order of the group."""
@@ -345,86 +329,6 @@ class MoveItSession:
         times = [p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in message.points]
         return JointTrajectory(self.joint_names, np.array(times), positions, velocities)
 
-    def path_problem(self, trajectory: Any) -> str | None:
-        """What is wrong along a path now, or None: collisions with the world and with itself."""
-        with self._monitor.read_only() as scene:
-            # The list is required: the documented default raises TypeError.
-            if scene.is_path_valid(trajectory, self._config.group, False, []):
-                return None
-            states = _way_points(trajectory)
-            for index, state in enumerate(states):
-                if scene.is_state_colliding(state, self._config.group, False):
-                    return f"it collides at way point {index + 1} of {len(states)}"
-        return "MoveIt calls it invalid without a collision at any way point"
-
-    def put_object(self, name: str, T_planning_object: FloatArray, boxes: Boxes) -> None:
-        """Add an object made of boxes to the world, or replace it."""
-        self._apply(self._object(name, self.planning_frame, T_planning_object, boxes))
-
-    def remove_object(self, name: str) -> None:
-        """Take an object out of the world; it must be there."""
-        message = self._messages.CollisionObject(id=name)
-        message.header.frame_id = self.planning_frame
-        message.operation = self._messages.CollisionObject.REMOVE
-        self._apply(message)
-
-    def _object(self, name: str, frame: str, pose: FloatArray, boxes: Boxes) -> Any:
-        message = self._messages.CollisionObject(id=name)
-        message.header.frame_id = frame
-        message.pose = poses_to_messages(pose[None])[0]
-        shift = np.tile(np.eye(4), (len(boxes), 1, 1))
-        shift[:, :3, 3] = boxes.centers
-        message.primitive_poses = poses_to_messages(shift)
-        message.primitives = [
-            SolidPrimitive(type=SolidPrimitive.BOX, dimensions=size)
-            for size in boxes.sizes.tolist()
-        ]
-        message.operation = self._messages.CollisionObject.ADD
-        return message
-
-    def _apply(self, message: Any) -> None:
-        _require(self._monitor.process_collision_object(message), message.id)
-
-    def attach(self, name: str, boxes: Boxes) -> None:
-        """Fix boxes to the tool link, given in its frame; the hand's links may touch them."""
-        message = self._messages.AttachedCollisionObject(
-            link_name=self._tool, touch_links=sorted({*self.hand_links, self._tool})
-        )
-        message.object = self._object(name, self._tool, np.eye(4), boxes)
-        _require(self._monitor.process_attached_collision_object(message), name)
-
-    def detach(self, name: str) -> None:
-        """Remove an attached object, from the world too: detaching puts it back there."""
-        message = self._messages.AttachedCollisionObject(link_name=self._tool)
-        message.object.id = name
-        message.object.operation = self._messages.CollisionObject.REMOVE
-        _require(self._monitor.process_attached_collision_object(message), name)
-        self.remove_object(name)
-
-    def allow(self, pairs: Sequence[tuple[str, str]], allowed: bool = True) -> None:
-        """Let pairs of objects and links touch, or make the check what it was by default."""
-        with self._monitor.read_write() as scene:
-            matrix = scene.allowed_collision_matrix
-            for first, second in pairs:
-                if allowed:
-                    matrix.set_entry(first, second, True)
-                else:
-                    matrix.remove_entry(first, second)
-            # Without this only the parent of the monitored scene would change.
-            scene.allowed_collision_matrix = matrix
-
-    @contextlib.contextmanager
-    def allowing(self, pairs: Sequence[tuple[str, str]]) -> Iterator[None]:
-        """Let pairs touch for a while."""
-        if not pairs:
-            yield
-            return
-        self.allow(pairs)
-        try:
-            yield
-        finally:
-            self.allow(pairs, allowed=False)
-
     def execute(self, trajectory: Any) -> str:
         """Move; blocks without holding Python. Returns MoveIt's word for how it ended."""
         return str(self._moveit.execute(trajectory, controllers=[]).status)
@@ -438,20 +342,6 @@ class MoveItSession:
     def close(self) -> None:
         """End MoveIt; the process has to end after it."""
         # In this order: planning components that outlive MoveIt crash at exit.
+        self.scene.close()
         self._component = self._manager = self._monitor = self._model = None
         self._moveit.shutdown()
-
-
-def _way_points(trajectory: Any) -> list[Any]:
-    """Copies of the states of a trajectory; its iterator gives pairs in some versions."""
-    states = [trajectory[index] for index in range(len(trajectory))]
-    for state in states:
-        state.update()
-    return states
-
-
-def _require(accepted: bool, name: str) -> None:
-    if not accepted:
-        raise ArmError(
-            ArmFailure.CONNECTION, f"MoveIt's planning scene refused the object {name!r}"
-        )
