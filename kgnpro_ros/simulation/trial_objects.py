@@ -80,6 +80,7 @@ def fits_hand(shape: Shape, rotation: FloatArray) -> bool:
         return False
     if 2 * shape.outer_radius <= MAX_GRIP:
         return True
-    # Wider things are held by their rim, which has to point upwards.
+    # Wider things are held by their rim, which has to point upwards: a cup on its head has none.
     wall = shape.outer_radius - shape.inner_radius
-    return upright and shape.inner_radius > 0 and wall <= MAX_WALL
+    on_head = shape.closure == "base" and rotation[2, 2] < 0
+    return upright and not on_head and shape.inner_radius > 0 and wall <= MAX_WALL
