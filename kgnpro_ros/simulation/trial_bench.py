@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from kgnpro_ros.config import TrialConfig
 from kgnpro_ros.execution.arm import ArmError, Obstacles
+from kgnpro_ros.execution.candidates import raised
 from kgnpro_ros.execution.mplib_arm import MplibArm
 from kgnpro_ros.execution.mplib_planner import MplibPlanner
 from kgnpro_ros.execution.robot_model import panda_model
@@ -26,7 +28,7 @@ from kgnpro_ros.simulation.sim_controllers import SimControllers
 from kgnpro_ros.simulation.trial_attempt import Attempt, Rig
 from kgnpro_ros.simulation.trial_pictures import AttemptPictures
 from kgnpro_ros.simulation.trial_plan import Trial
-from kgnpro_ros.simulation.trial_results import AttemptRecord, TrialRecord
+from kgnpro_ros.simulation.trial_results import NOT_LIFTED, AttemptRecord, TrialRecord
 from kgnpro_ros.simulation.world import PickWorld
 from kgnpro_ros.types import GraspBatch, RGBDImage
 
@@ -96,6 +98,8 @@ class _Session:
             empty = 0 if record.moved else empty + 1
             if empty == MAX_EMPTY_LOOKS:
                 break
+            if record.cause == NOT_LIFTED:
+                self._put_down()
             last = not self._world.present() or len(attempts) == self._trial.max_attempts
             if record.moved and not last and not self._go_home():
                 text = f"{record.message}; the arm did not get home, the scene ends here"
@@ -134,6 +138,22 @@ class _Session:
                 continue
             return True
         return False
+
+    def _put_down(self) -> None:
+        """Leave what a failed attempt still has in the hand where it came from.
+
+        An attempt that lifted something too little has ended well for the executor: its hand is
+        above the place, and closed.
+        """
+        arm = self._rig.arm
+        above = self._bench.planner.forward(arm.joints())
+        place = raised(above, -self._bench.config.executor.pick.lift_height)
+        with suppress(ArmError):  # then it falls
+            arm.execute(arm.plan_straight(place, contact=True))
+        with suppress(ArmError):
+            arm.move_gripper(self._bench.gripper.max_width)
+            arm.detach()
+            arm.execute(arm.plan_straight(above, contact=True))
 
 
 def _described(item: Any) -> dict[str, Any]:
