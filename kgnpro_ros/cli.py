@@ -133,6 +133,26 @@ def generate(
 
 
 @app.command()
+def convert(
+    data: Annotated[Path, typer.Option(help="Data set of this package, of look kgn.")],
+    out: Annotated[Path, typer.Option(help="Folder in KGN's format.")],
+    test_share: Annotated[float, typer.Option(help="Share of scenes in test.txt.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of these.")] = 0,
+) -> None:
+    """Copy a data set into the folder format of KGN's published data."""
+    from kgnpro_ros.data.kgn_format import open_dataset
+    from kgnpro_ros.data.kgn_writer import write_kgn
+
+    with Progress(console=console) as progress:
+        task = progress.add_task("scenes", total=None)
+        train_scenes, test_scenes = write_kgn(
+            open_dataset(data), out, test_share, seed,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip
+    _say(f"{out}: {train_scenes} training and {test_scenes} test scenes")
+
+
+@app.command()
 def train(
     data: Annotated[list[Path], typer.Option(help="Data set; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.")],

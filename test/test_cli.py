@@ -335,3 +335,16 @@ def test_from_nothing_to_an_evaluated_model(run, tmp_path):
     assert said.strip() == str(out / "mine.safetensors")
     assert json.loads((out / "mine.json").read_text())["steps"] == 5
     assert run("evaluate", "--model", out / "mine.safetensors", "--data", data)[0] == 0
+
+
+def test_convert_writes_what_evaluate_reads(run, refused, data, model, tmp_path):
+    out, report = tmp_path / "kgn", tmp_path / "report.json"
+    code, said, err = run("convert", "--data", data, "--out", out, "--test-share", 1)
+    assert (code, err) == (0, "")
+    assert said.splitlines()[-1] == f"{out}: 0 training and 1 test scenes"
+    code, _, err = run("evaluate", "--data", out, "--model", model, "--json", report)
+    assert (code, err) == (0, "")
+    assert json.loads(report.read_text())["images"] == 2
+    assert "share of test scenes" in refused(
+        "convert", "--data", data, "--out", out, "--test-share", 2
+    )
