@@ -177,7 +177,7 @@ class GraspExecutorNode(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of ``ros2 run kgnpro_ros grasp_executor``."""
-    code = run_node(GraspExecutorNode, lambda: MultiThreadedExecutor(THREADS), args, graceful=True)
+    code = run_node(GraspExecutorNode, lambda: MultiThreadedExecutor(THREADS), args)
     return leave(code)
 
 

@@ -96,9 +96,10 @@ class _Server:
             with self._lock:
                 current = self._newest is handle.request
                 status = self._part.status()
-            if not current:
+            if not current or self._loop.ended:
                 handle.abort()
-                return self._part.result(status, "another goal took its place")
+                reason = "the simulation has ended" if current else "another goal took its place"
+                return self._part.result(status, reason)
             if status.state is not GoalState.ACTIVE:
                 return self._end(handle, status)
             if handle.is_cancel_requested:

@@ -97,6 +97,11 @@ class SimLoop:
         """Simulated time since the start [s]; only in the thread of the loop."""
         return self._offset + self.world.time
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing moves any more, and calls fail."""
+        return self._closed.is_set()
+
     def call(self, function: Callable[[], T]) -> T:
         """Run a function in the thread of the loop, between two steps.
 

@@ -5,72 +5,113 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from kgnpro_ros.exceptions import KGNProError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_node(
     make_node: Callable[[], Node],
     make_executor: Callable[[], Executor] = SingleThreadedExecutor,
     args: Sequence[str] | None = None,
-    *,
-    graceful: bool = False,
 ) -> int:
     """Spin one node until the process is told to end.
+
+    A signal that comes while the node is made breaks that off. Afterwards it only ends the
+    spinning: ROS is up until ``close`` has returned, so that a node can stop a robot. With rclpy's
+    own handlers the context would go down in another thread while this one still uses it, and an
+    interrupt in the midst of rclpy leaves objects behind that complain when they are collected.
 
     Args:
         make_node: Makes the node; it may have a method ``close``.
         make_executor: Makes what spins it.
         args: Command line; None is that of the process.
-        graceful: Keep ROS up until ``close`` has returned, so that it can stop a robot. The node
-            must have a timer: signals are looked at when something happens.
 
     Returns:
         Exit code: 0 after a signal, 2 when the node could not start.
     """
-    # rclpy's handlers call this one: SIGTERM also ends the loading of a model, as SIGINT does.
-    signal.signal(signal.SIGTERM, _interrupt)
-    options = SignalHandlerOptions.NO if graceful else None
-    if graceful:
-        signal.signal(signal.SIGINT, _interrupt)
-    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=options)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     try:
+        rclpy.init(
+            args=list(args) if args is not None else None,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
         _spin(make_node, make_executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except KGNProError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except RuntimeError:
-        # A signal ends the ROS context under a node that is still being made.
-        if rclpy.ok():
-            raise
     finally:
+        _ignore_signals()
         rclpy.try_shutdown()
     return 0
 
 
 def _spin(make_node: Callable[[], Node], make_executor: Callable[[], Executor]) -> None:
-    node = executor = None
-    try:
-        node = make_node()
+    node = make_node()
+    with _told_to_end() as end:
         executor = make_executor()
-        executor.add_node(node)
-        executor.spin()
-    finally:
-        if node is not None:
+        try:
+            executor.add_node(node)
+            executor.spin_until_future_complete(end)
+        finally:
             if hasattr(node, "close"):
                 node.close()
-            if executor is not None:
-                executor.shutdown(timeout_sec=2.0)
+            executor.shutdown(timeout_sec=2.0)
             node.destroy_node()
+
+
+@contextmanager
+def _told_to_end() -> Iterator[Future]:
+    """A future that is done after a signal; from here on signals break nothing off any more.
+
+    The main thread waits in ROS, where Python runs no handlers: what Python's own handler writes
+    into a socket wakes another thread, which ends the wait.
+    """
+    end: Future = Future()
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    _ignore_signals()
+
+    def watch() -> None:
+        # Nothing but a signal or the end of the block comes through here.
+        reader.recv(1)
+        end.set_result(None)
+
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
+    watcher.start()
+    try:
+        yield end
+    finally:
+        signal.set_wakeup_fd(previous)
+        writer.close()
+        watcher.join()
+        reader.close()
+
+
+def _ignore_signals() -> None:
+    """Without SIG_IGN: an ignored signal would not be written into the socket."""
+    for number in SIGNALS:
+        signal.signal(number, _nothing)
+
+
+def _nothing(number: int, frame: object) -> None:
+    return
 
 
 def _interrupt(number: int, frame: object) -> None:

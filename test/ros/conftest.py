@@ -71,12 +71,17 @@ class Spinner:
             node.close()
         self._executor.remove_node(node)
 
+    def pause(self):
+        """Spin no more; what runs goes on. Only now a test may destroy what a node serves."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+        assert not self._thread.is_alive()
+
     def close(self):
         for node in self._nodes:
             if hasattr(node, "close"):
                 node.close()
-        self._stop.set()
-        self._thread.join(timeout=30)
+        self.pause()
         self._executor.shutdown(timeout_sec=30)
         for node in self._nodes:
             node.destroy_node()
@@ -84,6 +89,14 @@ class Spinner:
 
 @pytest.fixture(scope="module")
 def spin(ros):
+    spinner = Spinner()
+    yield spinner
+    spinner.close()
+
+
+@pytest.fixture
+def spin_apart(ros):
+    """A spinner of its own, for nodes that are taken apart while others work."""
     spinner = Spinner()
     yield spinner
     spinner.close()

@@ -182,9 +182,9 @@ def test_what_is_not_there_is_named(robot, connect):
     assert "no joint elbow; it has joint_0, joint_1, joint_2" in message
 
 
-def test_a_server_that_leaves_is_noticed(connect, spin):
+def test_a_server_that_leaves_is_noticed(connect, spin_apart):
     """Its process ended orderly, as a driver does that is started again."""
-    other = spin(ScriptedRobot("other"))
+    other = spin_apart(ScriptedRobot("other"))
     other.arm = "hang"
     controllers = connect(arm_action="other/arm/follow_joint_trajectory")
     controllers.joints()
@@ -192,6 +192,8 @@ def test_a_server_that_leaves_is_noticed(connect, spin):
 
     def leave():
         other.started.wait(PATIENCE)
+        # Not under a thread that waits for its goals: rclpy looks at the destroyed server then.
+        spin_apart.pause()
         other._servers[0].destroy()
 
     threading.Thread(target=leave).start()
