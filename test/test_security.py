@@ -181,7 +181,7 @@ def test_scene_names_do_not_lead_out_of_the_results(tmp_path):
     path = root / "scenes/00000/scene.json"
     for name in (
         "../../evil",
-        "/tmp/evil",
+        str(tmp_path / "evil"),
         "a/b",
         "..",
         ".hidden",

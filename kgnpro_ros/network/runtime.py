@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
@@ -165,10 +170,10 @@ def graph_path(model: LoadedModel) -> Path:
 
 
 def _graph_runtime(name: str, model: LoadedModel) -> NetworkRuntime:
-    _import(GRAPH_RUNTIMES[name])
     path = graph_path(model)
     if not path.is_file():
         raise ModelError(f"there is no {path}; write it with kgnpro export --model {model.path}")
+    _import(GRAPH_RUNTIMES[name])
     graph = read_graph(path)
     if graph.weights_sha256 != model.sha256 or graph.config != model.network.config:
         raise ModelError(
@@ -179,13 +184,31 @@ def _graph_runtime(name: str, model: LoadedModel) -> NetworkRuntime:
 
 
 def _import(package: str) -> Any:
-    from importlib import import_module
-
     try:
         version(package)
-        return import_module(package)
+        with _no_telemetry():
+            return import_module(package)
     except (PackageNotFoundError, ImportError) as error:
         raise ConfigError(f"{package} is not installed: pip install {package} onnx") from error
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Within, the two runtimes are imported without what would report it to their makers.
+
+    Left alone, OpenVINO sends a message to Google Analytics when it is imported (without this
+    package it takes its own stub), and ONNX Runtime from 1.29 on several to Microsoft.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    name = "openvino_telemetry"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _output(names: tuple[str, ...], values: list[Any]) -> NetworkOutput:
