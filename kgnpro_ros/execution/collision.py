@@ -8,12 +8,14 @@ points and is no evidence either way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgnpro_ros.config import FilterConfig
+from kgnpro_ros.execution.nearby import Box, point_blocks, points_near
 from kgnpro_ros.execution.table import Plane
 from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.geometry.gripper import Gripper
@@ -23,8 +25,8 @@ FloatArray = NDArray[np.float64]
 Points = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-#: Most grasp-point pairs that are looked at together: what a processor cache holds.
-PAIRS_AT_ONCE = 60_000
+#: Most grasp-point pairs that are looked at together, which bounds the memory.
+PAIRS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -174,68 +176,50 @@ def near_hand(
     openings: FloatArray,
     gripper: Gripper,
     config: FilterConfig,
-    reach: float = 0.0,
+    advances: tuple[float, float] = (0.0, 0.0),
 ) -> NearHand:
     """Find the points that each hand may meet.
 
-    The other arguments are those of :func:`count_contacts`; ``reach`` is the largest advance [m]
-    that will be asked for.
+    The other arguments are those of :func:`count_contacts`; ``advances`` are the least and the
+    largest advance [m] that will be asked for.
     """
-    lower, upper = gripper.palm.lower, gripper.palm.upper
-    half_y = max(gripper.finger_breadth / 2, -lower[1], upper[1])
-    far = max(0.0, upper[0]) + reach
-    near = min(lower[0], -gripper.finger_length) - config.approach_distance
-    half_z = max(-lower[2], upper[2], openings.max(initial=0.0) / 2 + gripper.finger_thickness)
-    # Coordinates in units of half the hand's extent: what is within it is at most one.
-    low, high = np.array([near, -half_y, -half_z]), np.array([far, half_y, half_z])
-    grasp, local = _pairs(points, poses, (low + high) / 2, (high - low) / 2)
-    x, y, z = local
-    palm = (y >= lower[1]) & (y <= upper[1]) & (z >= lower[2]) & (z <= upper[2])
-    side = np.abs(z)
-    fingers = np.abs(y) <= gripper.finger_breadth / 2
+    (least, most), back = advances, config.approach_distance
+    low, high = np.array([gripper.palm.lower, gripper.palm.upper])
+    low[0] += least - back
+    high[0] += most + config.palm_margin
     widest = openings.max(initial=0.0) / 2 + gripper.finger_thickness + config.finger_margin
-    fingers &= side <= np.float32(widest + 1e-6)
+    tip = np.array([most, gripper.finger_breadth / 2, widest + 1e-6])
+    root = np.array([least - gripper.finger_length - back, -tip[1], -tip[2]])
+    grasp, (x, y, z) = _pairs(points, poses, (Box(low, high), Box(root, tip)))
+    side = np.abs(z)
+    finger = np.flatnonzero(
+        (np.abs(y) <= tip[1]) & (side <= tip[2]) & (x >= root[0]) & (x <= tip[0])
+    )
+    across = (y >= low[1]) & (y <= high[1]) & (z >= low[2]) & (z <= high[2])
+    palm = np.flatnonzero(across & (x >= low[0]) & (x <= high[0]))
     return NearHand(
-        grasp[palm], x[palm], grasp[fingers], x[fingers], side[fingers], palm[fingers],
+        grasp[palm], x[palm], grasp[finger], x[finger], side[finger], across[finger],
         openings, gripper, config,
     )  # fmt: skip
 
 
 def _pairs(
-    points: Points, poses: FloatArray, middle: FloatArray, half: FloatArray
+    points: Points, poses: FloatArray, boxes: Sequence[Box]
 ) -> tuple[IntArray, tuple[Points, Points, Points]]:
-    """Pairs of a grasp and a point in its box: index of the grasp (M,), coordinates [m], (M,) each.
-
-    The box, given by its middle and half its size in the grasp frames, shape (3,) [m], bounds x and
-    y only.
-    """
-    axes = np.swapaxes(poses[:, :3, :3], 1, 2)
-    shift = (axes @ poses[:, :3, 3:])[..., 0] + middle
-    scaled = np.concatenate([axes, -shift[..., None]], axis=2) / half[:, None]
-    rows = scaled.swapaxes(0, 1).astype(np.float32, order="C")  # in order, or no BLAS
-    columns = np.ones((4, len(points)), dtype=np.float32)
-    columns[:3] = points.T
-    count = len(points)
-    grasps, found = [np.zeros(0, dtype=np.int64)], [np.zeros((3, 0), dtype=np.float32)]
-    together = min(len(poses), max(1, PAIRS_AT_ONCE // max(1, count)))
-    # Written over for each part: fresh memory would cost more than the arithmetic.
-    memory = np.empty((4, together, count), dtype=np.float32)
-    for start in range(0, len(poses) if count else 0, together):
-        number = min(together, len(poses) - start)
-        local, worst = memory[:3, :number], memory[3, :number]
-        for axis in range(3):
-            np.matmul(rows[axis, start : start + number], columns, out=local[axis])
-        # The thinnest axis and the approach leave few; one comparison for both.
-        np.maximum(np.abs(local[1]), np.abs(local[0]), out=worst)
-        index = np.flatnonzero(worst <= 1.0)
-        borders = np.searchsorted(index, np.arange(number + 1) * count)
-        grasps.append(np.repeat(np.arange(start, start + number), np.diff(borders)))
-        found.append(local.reshape(3, -1).take(index, axis=1))
-    local_points = np.concatenate(found, axis=1)
-    local_points *= half.astype(np.float32)[:, None]
-    local_points += middle.astype(np.float32)[:, None]
-    x, y, z = local_points
-    return np.concatenate(grasps), (x, y, z)
+    """Pairs of a grasp and a point near its boxes: index of the grasp and coordinates [m], (M,)."""
+    together = max(1, PAIRS_AT_ONCE // max(1, len(points)))
+    parts = []
+    if len(points) > 0:
+        blocks = point_blocks(points)
+        for start in range(0, len(poses), together):
+            index, local = points_near(blocks, poses[start : start + together], boxes)
+            parts.append((index + start, local))
+    if len(parts) == 1:
+        return parts[0]
+    none = np.zeros(0, dtype=np.float32)
+    grasp = np.concatenate([np.zeros(0, dtype=np.int64), *(index for index, _ in parts)])
+    x, y, z = (np.concatenate([none, *(local[i] for _, local in parts)]) for i in range(3))
+    return grasp, (x, y, z)
 
 
 def _count(grasp: IntArray, number: int) -> IntArray:

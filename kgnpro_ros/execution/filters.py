@@ -191,7 +191,8 @@ def _check_hand(
     points = collision.solid_points(image, table, config, distance)
     forth, back = sorted(config.advance_steps), sorted(config.retreat_steps)
     steps = (0.0, *forth, *(-step for step in back))
-    near = collision.near_hand(points, poses, openings, gripper, config, reach=max(steps))
+    advances = min(steps), max(steps)
+    near = collision.near_hand(points, poses, openings, gripper, config, advances)
     for step in steps:
         pending = (
             np.flatnonzero(_may_move(status, step, config)) if step else np.arange(len(grasps))
