@@ -30,6 +30,10 @@ def two_objects(**changes):
     return FakeArm([FIRST[:3, 3], SECOND[:3, 3]], **changes)
 
 
+#: The jaws open as wide as was detected, whatever space there is.
+AS_DETECTED = {"candidates": CandidateConfig(widening=0.0)}
+
+
 def sequence(arm, clock=lambda: 0.0, **settings):
     return PickSequence(arm, GRIPPER, PickConfig(**settings), clock=clock, wait=lambda s: None)
 
@@ -81,7 +85,7 @@ def test_everything_is_planned_before_anything_moves():
 
 def test_the_hand_comes_and_goes_along_straight_lines():
     arm = two_objects()
-    pick(arm)
+    pick(arm, settings=AS_DETECTED)
     (_, opened), (free, pregrasp), (straight, grasp), (_, closed), (up, lifted), _ = arm.moves
     assert opened == pytest.approx(0.05)
     assert closed == GRIPPER.min_width
@@ -354,7 +358,7 @@ def test_an_object_that_slips():
 def test_a_gripper_that_does_not_open():
     arm = two_objects()
     arm.move_gripper = lambda width: type("State", (), {"width": 0.01, "stalled": True})()
-    report = pick(arm)
+    report = pick(arm, settings=AS_DETECTED)
     assert [cause for _, _, cause in failures(report)] == ["not_open", "not_open"]
     assert "10.0 mm instead of 50.0 mm" in report.message
     assert not arm.moves

@@ -28,6 +28,13 @@ class CandidateConfig:
             reach the table is moved back along its approach by up to this length.
         tip_clearance: Height above the table [m] that the tips keep, as far as that allows.
         tip_penetration: Tips that are then farther than this [m] below the table reject the grasp.
+        widening: The jaws open wider than detected by up to this [m], as far as nothing that was
+            observed is in the way: nobody has seen the far side of the object.
+        widening_step: Openings that are looked at are this far [m] apart.
+        fit_retreat_steps: How far [m] a grasp is moved back along its approach, smallest first,
+            where the fingers, ends included, would touch observed points at every opening.
+        misfit_factor: Candidates that touch observed points all the same are tried in the order of
+            their score times this.
     """
 
     min_score: float = ranged(0.0, 0.0, 1.0)
@@ -38,12 +45,20 @@ class CandidateConfig:
     tip_overhang: float = ranged(0.0095, 0.0, 0.1)
     tip_clearance: float = ranged(0.001, 0.0, 0.1)
     tip_penetration: float = ranged(0.002, 0.0, 0.1)
+    widening: float = ranged(0.04, 0.0, 0.2)
+    widening_step: float = ranged(0.005, 0.001, 0.1)
+    fit_retreat_steps: tuple[float, ...] = (0.005, 0.01)
+    misfit_factor: float = ranged(0.5, 0.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.workspace is not None:
             low, high = self.workspace[:3], self.workspace[3:]
             ordered = all(a < b for a, b in zip(low, high, strict=True))
             require(ordered, f"workspace corners are not ordered: {low} to {high}")
+        require(
+            all(0 < step <= 0.1 for step in self.fit_retreat_steps),
+            f"fit_retreat_steps must be positive and up to 0.1 m, got {self.fit_retreat_steps}",
+        )
         check_ranges(self)
 
 

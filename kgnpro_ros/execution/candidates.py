@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgnpro_ros.config import CandidateConfig
 from kgnpro_ros.execution.arm import Arm
+from kgnpro_ros.execution.hand_fit import HandFit, fit_hand, tip_heights
 from kgnpro_ros.geometry.gripper import Gripper
 from kgnpro_ros.types import GraspBatch, GraspStatus
 
@@ -29,6 +30,7 @@ class Candidate:
         index: Its index in the batch.
         score: Its score.
         width: Jaw opening to approach with [m].
+        least_width: The narrowest that may do [m], where the planner finds no way with the other.
         poses: ``T_base_grasp`` of the grasp and its twin, better one first, as far as both are
             reachable at grasp and pre-grasp, shape (1 or 2, 4, 4).
     """
@@ -36,6 +38,7 @@ class Candidate:
     index: int
     score: float
     width: float
+    least_width: float
     poses: FloatArray
 
 
@@ -67,12 +70,14 @@ def select_candidates(
     gripper: Gripper,
     config: CandidateConfig,
     table_height: float | None = None,
+    points: FloatArray | None = None,
 ) -> Candidates:
     """Choose the grasps that the arm can attempt.
 
-    Checked in this order, each rejection counted by the first reason: status of the grasp, score,
-    workspace, approach angle, width, fingertips below the table, reachable at the grasp, reachable
-    at the pre-grasp. Other collisions are found when the motions are planned.
+    Jaw openings and depth are fitted to the observed points (:mod:`.hand_fit`). Checked in this
+    order, each rejection counted by the first reason: status of the grasp, score, workspace,
+    approach angle, width, fingertips below the table, reachable at the grasp, reachable at the
+    pre-grasp. Other collisions are found when the motions are planned.
 
     Args:
         grasps: Grasps in the base frame of the arm.
@@ -80,33 +85,53 @@ def select_candidates(
         gripper: The gripper that the arm carries.
         config: Limits.
         table_height: Top of the table along z of the base frame [m], None where unknown.
+        points: Observed points without the table, in the base frame [m], shape (P, 3).
 
     Returns:
-        Candidates with the highest score first; equal scores keep their order.
+        Candidates with the highest score first, those that touch something at their score times
+        ``misfit_factor``; equal ones keep their order.
     """
     reasons = _reasons(grasps, gripper, config)
-    widths = np.clip(grasps.widths, gripper.min_width, gripper.max_width)
-    raised_poses = grasps.poses
+    alive = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.int64)
+    fit = _fitted(grasps.select(alive), gripper, config, table_height, points)
     if table_height is not None:
-        raised_poses, too_low = _above_table(grasps.poses, widths, table_height, gripper, config)
-        _add_reason(reasons, too_low, "collision_table")
-    index = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.int64)
-    poses = np.stack([raised_poses[index], raised_poses[index] @ TWIN], axis=1)
+        above, too_low = _above_table(fit.poses, fit.widths, table_height, gripper, config)
+        fit = replace(fit, poses=above)
+        for row in alive[too_low].tolist():
+            reasons[row] = "collision_table"
+        alive, fit = alive[~too_low], fit.select(~too_low)
+    poses = np.stack([fit.poses, fit.poses @ TWIN], axis=1)
     at_grasp, at_pregrasp = _reachable(poses, arm, gripper, config)
     usable = at_grasp & at_pregrasp
     outward = np.where(usable, _outwardness(poses, gripper, config), -np.inf)
+    order = np.argsort(-outward, axis=1, kind="stable")
     found = []
-    for number, row in enumerate(index.tolist()):
+    for number, row in enumerate(alive.tolist()):
         if not usable[number].any():
             reached = at_grasp[number].any()
             reasons[row] = "unreachable_pregrasp" if reached else "unreachable_grasp"
             continue
-        order = np.argsort(-outward[number], kind="stable")[: usable[number].sum()]
-        score, width = float(grasps.score[row]), float(widths[row])
-        found.append(Candidate(row, score, width, poses[number, order]))
-    found.sort(key=lambda candidate: -candidate.score)
+        ways = poses[number, order[number, : usable[number].sum()]]
+        score, width, least = grasps.score[row], fit.widths[number], fit.least_widths[number]
+        factor = 1.0 if fit.fits[number] else config.misfit_factor
+        candidate = Candidate(row, float(score), float(width), float(least), ways)
+        found.append((float(-score * factor), candidate))
+    found.sort(key=lambda item: item[0])
     rejected = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons) if reason}
-    return Candidates(tuple(found), rejected)
+    return Candidates(tuple(candidate for _, candidate in found), rejected)
+
+
+def _fitted(
+    grasps: GraspBatch,
+    gripper: Gripper,
+    config: CandidateConfig,
+    table_height: float | None,
+    points: FloatArray | None,
+) -> HandFit:
+    """The grasps among the observed points."""
+    widths = np.clip(grasps.widths, gripper.min_width, gripper.max_width)
+    observed = np.zeros((0, 3)) if points is None else points
+    return fit_hand(grasps.poses, widths, observed, gripper, config, table_height)
 
 
 def _above_table(
@@ -114,9 +139,7 @@ def _above_table(
 ) -> tuple[FloatArray, BoolArray]:
     """Poses moved back until the fingertips clear the table, and which stay too low, (N,)."""
     up = poses[:, 2, :3]
-    reach = np.abs(up[:, 1]) * gripper.finger_breadth / 2
-    reach = reach + np.abs(up[:, 2]) * (widths / 2 + gripper.finger_thickness)
-    tip = poses[:, 2, 3] + config.tip_overhang * up[:, 0] - reach - height
+    tip = tip_heights(poses, widths[:, None], height, gripper, config)[:, 0]
     steepness = np.maximum(-up[:, 0], 1e-9)
     back = np.clip((config.tip_clearance - tip) / steepness, 0.0, config.tip_overhang)
     moved = poses.copy()

@@ -201,7 +201,7 @@ class _Run:
                 raise StageError(ArmFailure.UNREACHABLE, text)
             found = select_candidates(
                 scene.grasps, self._arm, self._gripper, self._config.candidates,
-                scene.obstacles.table_height,
+                scene.obstacles.table_height, scene.obstacles.points,
             )  # fmt: skip
             dropped = ", ".join(f"{n} {reason}" for reason, n in found.rejected.items()) or "none"
             if not found.candidates:

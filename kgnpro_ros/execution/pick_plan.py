@@ -77,19 +77,34 @@ class PickPlanner:
 
         Where the hand would touch something the grasp is moved back (``retreat_steps``): the
         planner's model of the hand is finer than the filter's box, and its points are coarser.
+        Where that does not help, the jaws are opened no wider than they have to be.
         """
         failures: list[StageError] = []
-        if isinstance(self._arm, PlansOpening):
-            self._arm.expect_opening(candidate.width)
-        for pose in candidate.poses:
-            for step in (0.0, *self._config.retreat_steps):
-                held_back = backed_off(pose, step)
-                plan = self._try_pose(held_back, candidate.width, scene, place, failures)
+        for width in dict.fromkeys((candidate.width, candidate.least_width)):
+            if isinstance(self._arm, PlansOpening):
+                self._arm.expect_opening(width)
+            for pose in candidate.poses:
+                plan = self._try_depths(pose, width, scene, place, failures)
                 if plan is not None:
                     return plan
-                if not _came_too_far(failures[-1]):
-                    break
+            if failures[-1].cause is not ArmFailure.IN_COLLISION:
+                break
         raise failures[-1]
+
+    def _try_depths(
+        self,
+        pose: FloatArray,
+        width: float,
+        scene: Scene,
+        place: Place | None,
+        failures: list[StageError],
+    ) -> PickPlan | None:
+        """A plan for one pose or for one a little less deep, as :meth:`_try_pose`."""
+        for step in (0.0, *self._config.retreat_steps):
+            plan = self._try_pose(backed_off(pose, step), width, scene, place, failures)
+            if plan is not None or not _came_too_far(failures[-1]):
+                return plan
+        return None
 
     def _try_pose(
         self,
