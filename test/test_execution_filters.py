@@ -69,8 +69,9 @@ def test_jaws_go_as_deep_as_they_can(scene):
     low = box_scene([((-0.02, -0.04, 0.0), (0.02, 0.04, 0.03))])
     poses = np.stack([top_grasp(0.0, 0.0, z) for z in (0.015, 0.008, 0.004)])
     grasps = low.grasps(poses, np.full(3, 0.048))
-    for config, depths in ((FilterConfig(), (0.01, 0.005, 0.0)),
-                           (FilterConfig(deepen=False), (0.0, 0.0, 0.0))):  # fmt: skip
+    exact = FilterConfig(table_tolerance=0.0)
+    for config, depths in ((exact, (0.01, 0.005, 0.0)),
+                           (replace(exact, deepen=False), (0.0, 0.0, 0.0))):  # fmt: skip
         result = filter_grasps(grasps, low.image, GRIPPER, config)
         assert (result.status == GraspStatus.OK).all()
         moved = (np.linalg.inv(grasps.poses) @ result.poses)[:, 0, 3]
@@ -285,14 +286,22 @@ def test_share_within_a_radius_against_samples(scales):
         assert share == pytest.approx(np.mean(drawn < radius), abs=0.05)
 
 
+def test_a_thin_thing_on_the_table_is_held():
+    """Of 8 mm the lower 6 count as table, so that only 2 mm are left to be between the jaws."""
+    thin = box_scene([((-0.05, -0.004, 0.0), (0.05, 0.004, 0.008))])
+    poses = [top_grasp(0.0, 0.0, z, yaw=yaw) for z in (0.004, 0.0) for yaw in (np.pi / 2,)]
+    assert statuses(thin, poses, 0.03, FilterConfig()) == ["OK", "OK"]
+
+
 def test_grasps_that_end_above_the_object_are_advanced(scene):
     """Tips 3 mm below the top of the box reach not far enough around it."""
     shallow = top_grasp(0.0, 0.0, BOX[1][2] - 0.003)
     grasps = scene.grasps(shallow[None], np.array([0.048]))
-    as_predicted = replace(FilterConfig(), advance_steps=())
+    advancing = FilterConfig(min_depth_between=0.006)
+    as_predicted = replace(advancing, advance_steps=())
     result = filter_grasps(grasps, scene.image, GRIPPER, as_predicted)
     assert result.status.tolist() == [GraspStatus.EMPTY]
-    result = filter_grasps(grasps, scene.image, GRIPPER, FilterConfig())
+    result = filter_grasps(grasps, scene.image, GRIPPER, advancing)
     assert result.status.tolist() == [GraspStatus.OK]
     step = np.linalg.inv(grasps.poses[0]) @ result.poses[0]
     np.testing.assert_allclose(step[:3, :3], np.eye(3), atol=1e-12)

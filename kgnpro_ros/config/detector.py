@@ -118,7 +118,8 @@ class FilterConfig:
         max_incidence: Points of surfaces seen under a larger angle [deg] to their normal are
             mixed pixels at a depth edge and no evidence of anything.
         min_points_between: Fewest object points between the fingers.
-        min_depth_between: How far [m] behind the fingertips these points have to be.
+        min_depth_between: How far [m] behind the fingertips these points have to be; more than a
+            little leaves nothing of a thin stick, whose lower part counts as table.
         max_missing_between: A grasp with too few points is passed all the same when more than this
             share of the region between its fingers has no depth, as on glass; 1 passes none.
         max_points_hit: Most observed points inside fingers and palm.
@@ -149,14 +150,14 @@ class FilterConfig:
     cloud_spacing: float = ranged(0.0025, 0.0, 0.05)
     max_incidence: float = ranged(80.0, 1.0, 90.0)
     min_points_between: int = ranged(5, 0, 1000000)
-    min_depth_between: float = ranged(0.006, 0.0, 0.1)
+    min_depth_between: float = ranged(0.002, 0.0, 0.1)
     max_missing_between: float = ranged(1.0, 0.01, 1.0)
     max_points_hit: int = ranged(1, 0, 1000000)
     finger_margin: float = ranged(0.002, 0.0, 0.05)
     palm_margin: float = ranged(0.004, 0.0, 0.05)
     approach_distance: float = ranged(0.0, 0.0, 0.5)
     table_clearance: float = ranged(0.006, 0.0, 0.1)
-    table_tolerance: float = ranged(0.0, 0.0, 0.1)
+    table_tolerance: float = ranged(0.002, 0.0, 0.1)
     find_table: bool = True
     table: TableConfig = field(default_factory=TableConfig)
     max_grasps: int = ranged(100, 1, 10000)
