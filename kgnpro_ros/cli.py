@@ -309,11 +309,10 @@ def info() -> None:
     """Print versions, devices and the models that are found."""
     import torch
 
-    from kgnpro_ros.network.weights import model_folders
+    from kgnpro_ros.network.weights import found_models
 
     console.print(f"kgnpro_ros {__version__}, Python {platform.python_version()}", highlight=False)
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     console.print(f"torch {torch.__version__}, CUDA: {', '.join(devices) or 'none'}")
-    for folder in model_folders():
-        for path in sorted(folder.glob("*.safetensors")):
-            _say(f"model {path.stem}: {path}")
+    for name, path in sorted(found_models().items()):
+        _say(f"model {name}: {path}")

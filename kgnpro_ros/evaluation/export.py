@@ -17,6 +17,7 @@ from kgnpro_ros.exceptions import ModelError
 from kgnpro_ros.network.graph import graph_bytes, read_graph
 from kgnpro_ros.network.model import NetworkOutput
 from kgnpro_ros.network.runtime import NetworkRuntime, OnnxRuntime, OpenVinoRuntime, TorchRuntime
+from kgnpro_ros.network.shards import beside
 from kgnpro_ros.network.weights import load_model
 from kgnpro_ros.pipeline import GraspDetector
 from kgnpro_ros.types import GraspBatch, RGBDImage
@@ -56,7 +57,7 @@ def export_graph(
         ModelError: If it finds other grasps than the model; nothing is written then.
     """
     loaded = load_model(model)
-    path = out or loaded.path.with_suffix(".onnx")
+    path = out or beside(loaded.path, ".onnx")
     partial = path.with_name(f".{path.name}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.write_bytes(graph_bytes(loaded.network, loaded.sha256, half))

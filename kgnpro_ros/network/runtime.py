@@ -21,6 +21,7 @@ from kgnpro_ros.config import DetectorConfig
 from kgnpro_ros.exceptions import ConfigError, ModelError
 from kgnpro_ros.network.graph import INPUTS, Graph, read_graph
 from kgnpro_ros.network.model import KeypointNetwork, NetworkOutput
+from kgnpro_ros.network.shards import beside
 from kgnpro_ros.network.weights import LoadedModel
 
 #: Runtimes that read the ONNX file beside a model, fastest on a CPU first, with their packages.
@@ -166,7 +167,7 @@ def make_runtime(
 
 def graph_path(model: LoadedModel) -> Path:
     """Where the ONNX file of a model lies: beside it."""
-    return model.path.with_suffix(".onnx")
+    return beside(model.path, ".onnx")
 
 
 def _graph_runtime(name: str, model: LoadedModel) -> NetworkRuntime:

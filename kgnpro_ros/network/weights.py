@@ -7,20 +7,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kgnpro_ros.config import NetworkConfig, config_from_dict
 from kgnpro_ros.exceptions import ConfigError, ModelError
-from kgnpro_ros.files import file_exists, parse_json, read_json
+from kgnpro_ros.files import read_json
 from kgnpro_ros.network.model import KeypointNetwork
+from kgnpro_ros.network.shards import (
+    ModelFiles,
+    all_files,
+    beside,
+    first_file,
+    model_name,
+    unreadable,
+    write_files,
+)
 
 #: Version of the meaning of the weights; raised when old files would predict other grasps.
 FORMAT = "kgnpro-keypoint-network"
@@ -38,8 +47,8 @@ class LoadedModel:
     Attributes:
         network: In evaluation mode, float32.
         card: Content of the JSON card.
-        sha256: Hash of the weights file, hexadecimal.
-        path: The weights file.
+        sha256: Hash of the weights file, of all shards one after the other, hexadecimal.
+        path: The weights file, the first one of several shards.
     """
 
     network: KeypointNetwork
@@ -49,7 +58,7 @@ class LoadedModel:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """Resolve a path, or the name of a model shipped with the package.
+    """Resolve a path, or the name of a model shipped with the package; may be the first shard.
 
     Looked for in: the folder in ``KGNPRO_MODELS``, the package's share folder of a ROS
     installation, and ``models/`` beside the package.
@@ -63,20 +72,35 @@ def find_model(name_or_path: str | Path) -> Path:
             path = path.expanduser()
         except RuntimeError as error:
             raise ModelError(f"model file {path} does not exist: {error}") from error
-        if file_exists(path):
-            return path
+        if (found := first_file(path)) is not None:
+            return found
         raise ModelError(f"model file {path} does not exist")
     folders = model_folders()
     for folder in folders:
         candidate = folder / f"{name_or_path}.safetensors"
         # A name is no path: "../other" does not lead out of the folder.
-        if candidate.parent == folder and file_exists(candidate):
-            return candidate
-    names = sorted({file.stem for folder in folders for file in folder.glob("*.safetensors")})
+        if candidate.parent == folder and (found := first_file(candidate)) is not None:
+            return found
+    names = sorted({model_name(file) for folder in folders for file in _files(folder)})
     raise ModelError(
         f"no model {str(name_or_path)!r}: give the path of a .safetensors file or one of "
         f"{', '.join(names) or '(none shipped)'}"
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def found_models() -> dict[str, Path]:
+    """Names of all models that are found, with their first files; the first folder wins."""
+    files = [file for folder in reversed(model_folders()) for file in reversed(_files(folder))]
+    return {model_name(file): file for file in files}
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a weights file is."""
+    return beside(weights, ".json")
 
 
 def model_folders() -> list[Path]:
@@ -94,7 +118,8 @@ def save_model(network: KeypointNetwork, path: Path, card: dict[str, Any]) -> No
 
     Args:
         network: Its configuration goes into both files.
-        path: Ends in ``.safetensors``; the card gets the same name with ``.json``.
+        path: Ends in ``.safetensors``; the card gets the same name with ``.json``. Larger networks
+            become shards beside that path, see :func:`write_files`.
         card: Where the model comes from: data, seeds, steps, hours, machine, results.
     """
     tensors = {
@@ -102,12 +127,11 @@ def save_model(network: KeypointNetwork, path: Path, card: dict[str, Any]) -> No
         for name, value in network.state_dict().items()
     }
     header = {"format": FORMAT, "version": FORMAT_VERSION, "network": asdict(network.config)}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"kgnpro": json.dumps(header)})
-    partial.replace(path)
+    write_files(path, tensors, header)
     text = json.dumps({**header, **card}, indent=2) + "\n"
+    partial = path.with_suffix(".partial")
     partial.write_text(text)
-    partial.replace(path.with_suffix(".json"))
+    partial.replace(card_path(path))
 
 
 def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
@@ -126,21 +150,22 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
         raise ModelError(f"{path} holds values that are not finite, in {broken[0]}")
-    card_path = path.with_suffix(".json")
+    file = card_path(path)
     try:
-        card = read_json(card_path, ModelError) if card_path.exists() else {}
+        card = read_json(file, ModelError) if file.exists() else {}
     except ModelError as error:
-        raise ModelError(f"model card {card_path} is not readable JSON: {error}") from error
+        raise ModelError(f"model card {file} is not readable JSON: {error}") from error
     if not isinstance(card, dict):
-        raise ModelError(f"model card {card_path} holds {type(card).__name__}; expected a mapping")
+        raise ModelError(f"model card {file} holds {type(card).__name__}; expected a mapping")
     return LoadedModel(network.eval().to(device), card, _hash(path), path)
 
 
 def _hash(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    for part in all_files(path):
+        with part.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -157,20 +182,13 @@ def _config(header: dict[str, Any], path: Path) -> NetworkConfig:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            header = parse_json(metadata.get("kgnpro", "{}"), f"the header of {path}", ModelError)
-            if not isinstance(header, dict):
-                raise ModelError(f"{path}: its header is no mapping")
-            names = list(file.keys())
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            _check_shapes(_config(header, path), shapes, path)
-            return header, {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not a readable safetensors model (truncated or another format): {error}"
-        ) from error
+    with ExitStack() as stack:
+        files = ModelFiles(path, stack)
+        try:
+            _check_shapes(_config(files.header, path), files.shapes(), path)
+            return files.header, files.tensors()
+        except (SafetensorError, OSError, ValueError) as error:
+            raise unreadable(path, error) from error
 
 
 class _WithoutInitialValues(TorchFunctionMode):

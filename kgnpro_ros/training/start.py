@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kgnpro_ros.exceptions import ModelError
 from kgnpro_ros.network.model import KeypointNetwork
-from kgnpro_ros.network.weights import find_model, load_model
+from kgnpro_ros.network.weights import load_model
 from kgnpro_ros.training.checkpoint import load_checkpoint
 
 
@@ -32,7 +32,7 @@ def load_start(
     Raises:
         ModelError: If there are no such weights, or they are of another architecture.
     """
-    path, weights = _read(start)
+    path, digest, weights = _read(start)
     wanted = network.state_dict()
     heads = {name.split(".")[1] for name in wanted if name.startswith("heads.")}
     given = {name.split(".")[1] for name in weights if name.startswith("heads.")}
@@ -48,17 +48,19 @@ def load_start(
             "same preset"
         )
     network.load_state_dict({**wanted, **chosen})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return {"file": str(start), "sha256": digest, "new_heads": new}
 
 
-def _read(start: str) -> tuple[Path, dict[str, Tensor]]:
+def _read(start: str) -> tuple[Path, str, dict[str, Tensor]]:
+    """Where the weights are, their hash, and themselves."""
     path = Path(start).expanduser()
     if path.suffix != ".ckpt":
-        return find_model(start), load_model(start).network.state_dict()
+        model = load_model(start)
+        return model.path, model.sha256, model.network.state_dict()
     state: dict[str, Tensor] = load_checkpoint(path)["state_dict"]
     prefix = "network."
-    return path, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return path, hashlib.sha256(path.read_bytes()).hexdigest(), weights
 
 
 def _head(name: str) -> str | None:
