@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from rclpy.clock import Clock
 
 from kgnpro_ros.config import DetectorConfig, NodeConfig
-from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.exceptions import ConfigError, KGNProError
 from kgnpro_ros.ros.frame_source import Frame, FrameSource
 from kgnpro_ros.ros.problems import ProblemLog
 from kgnpro_ros.ros.processing import (
@@ -33,7 +33,8 @@ LATENCY_WINDOW = 100
 class DetectionWorker:
     """Runs detections one after the other, always on the newest frame.
 
-    At most one continuous detection is queued, so a service request waits for at most one other.
+    At most one continuous detection is queued, and it lets service requests pass it, once: a
+    request waits for the detection that runs, and for requests that came earlier.
 
     Args:
         factory: Makes the detector.
@@ -64,6 +65,7 @@ class DetectionWorker:
         self._publish = publish
         self._lock = threading.Lock()
         self._scheduled = False
+        self._requests = 0
         self._next_start = 0.0
         self._last_number = 0
         self.latencies: deque[float] = deque(maxlen=LATENCY_WINDOW)
@@ -83,6 +85,9 @@ class DetectionWorker:
         """Queue a service request for a frame, or the newer one that is there when its turn comes.
 
         Behind a slow detection the frame would grow old, and be refused for it.
+
+        Raises:
+            ConfigError: If the worker was closed.
         """
 
         def detect() -> Detection:
@@ -90,7 +95,18 @@ class DetectionWorker:
             newer = newest is not None and newest.number > frame.number
             return self._detect(newest if newer else frame, query, node_config)
 
-        return self._pool.submit(detect)
+        try:
+            future = self._pool.submit(detect)
+        except RuntimeError as error:  # the pool was shut down while the call came in
+            raise ConfigError("the node was just cleaned up; expected it active") from error
+        with self._lock:
+            self._requests += 1
+        future.add_done_callback(self._request_done)
+        return future
+
+    def _request_done(self, future: Future[Detection]) -> None:
+        with self._lock:
+            self._requests -= 1
 
     def offer(self, source: FrameSource, node_config: NodeConfig) -> None:
         """Queue a detection in the newest frame unless one is queued or it is too early."""
@@ -110,8 +126,14 @@ class DetectionWorker:
         """Drop what is queued; a detection that runs is finished."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _detect_newest(self, source: FrameSource, node_config: NodeConfig) -> None:
+    def _detect_newest(
+        self, source: FrameSource, node_config: NodeConfig, deferred: bool = False
+    ) -> None:
         with self._lock:
+            if self._requests and not deferred:
+                # Somebody waits for them. Once, or callers without end would stop the topics.
+                self._pool.submit(self._detect_newest, source, node_config, True)
+                return
             self._scheduled = False
         frame = source.newest()
         if frame is None:

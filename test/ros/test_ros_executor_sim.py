@@ -180,6 +180,7 @@ def test_the_ball_is_lifted_and_put_into_the_box(oracle):
     assert wait_until(lambda: oracle.ball()["in_box"])
 
 
+@pytest.mark.reliability("fault: signals to nodes")
 @pytest.mark.parametrize("stage", ["plan_pregrasp", "move_pregrasp", "lift"])
 def test_a_simulator_that_is_killed_and_started_again(oracle, processes, stage):
     reset(oracle)

@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults over real DDS; what is expected in each case is written down in docs/reliability.md."""
 
+import gc
+import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from geometry_msgs.msg import TransformStamped
@@ -13,11 +17,13 @@ from ros_graph import FRAME, PATIENCE, Caller, QuickDetector, TestCamera, wait_u
 from test_ros_detector_node import make_detector
 from tf2_msgs.msg import TFMessage
 
-from kgnpro_ros.config import NETWORK_PRESETS
+from kgnpro_ros.config import NETWORK_PRESETS, DetectorConfig, NodeConfig
+from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.network.model import KeypointNetwork
 from kgnpro_ros.network.weights import save_model
 from kgnpro_ros.ros.detector_node import GraspDetectorNode
-from kgnpro_ros.ros.processing import pipeline_detector
+from kgnpro_ros.ros.processing import Query, pipeline_detector
+from kgnpro_ros.ros.worker import DetectionWorker
 
 GONE = "its publisher is gone"
 
@@ -152,6 +158,16 @@ def test_parameters_that_change_all_the_time(local):
     assert not node.problems.unresolved, node.problems.last
 
 
+def resident():
+    """Memory of this process [MB]."""
+    gc.collect()
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmRSS")
+    )  # fmt: skip
+    return int(line.split()[1]) / 1024
+
+
 @pytest.mark.reliability("fault: lifecycle")
 @pytest.mark.parametrize("cycles", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_deactivate_and_activate_again_and_again(local, cycles):
@@ -171,10 +187,16 @@ def test_deactivate_and_activate_again_and_again(local, cycles):
 
     assert client.detect_until(lambda r: r.success).success
     subscriptions = len(list(node.subscriptions))
-    for _ in range(cycles):
+    timers, halfway = len(list(node.timers)), 0.0
+    for cycle in range(cycles):
         go("deactivate")
         go("activate")
+        if cycle == cycles // 2:
+            halfway = resident()
     assert wait_until(lambda: len(list(node.subscriptions)) == subscriptions)
+    assert len(list(node.timers)) == timers
+    # Subscriptions that are kept would cost their queues each time, more than a megabyte.
+    assert resident() - halfway < 10.0 + 0.15 * cycles
     response = client.detect_until(lambda r: r.success, wait_for_new_frame=True)
     assert response.success, response.message
 
@@ -253,6 +275,43 @@ def test_thirty_two_callers_at_once(local):
     # At most two thirds of the camera's frames may be missed, on whatever busy machine.
     assert node.source.frames - frames > elapsed * 20.0 / 3, camera.get_name()
     assert not node.problems.unresolved
+
+
+@pytest.mark.reliability("fault: load")
+def test_requests_pass_the_continuous_detection_that_waits(ros):
+    """Once: of callers without end the topics get their share too."""
+    worker = DetectionWorker(QuickDetector, DetectorConfig(), None, None, None, None)
+    began, go_on, order = threading.Semaphore(0), threading.Semaphore(0), []
+    source = SimpleNamespace(newest=lambda: SimpleNamespace(number=1))
+
+    def detect(frame, query, config):
+        order.append(query.max_grasps or "continuous")
+        began.release()
+        assert go_on.acquire(timeout=PATIENCE)
+
+    def ask(number):
+        return worker.submit(source, source.newest(), Query(max_grasps=number), NodeConfig())
+
+    worker._detect = detect
+    worker._problems = SimpleNamespace(resolved=str, report=pytest.fail)
+    worker.offer(source, NodeConfig())
+    assert began.acquire(timeout=PATIENCE)
+    worker.offer(source, NodeConfig())
+    asked = [ask(1), ask(2)]
+    go_on.release()
+    assert began.acquire(timeout=PATIENCE)
+    asked.append(ask(3))
+    cancelled = ask(4)
+    assert cancelled.cancel()
+    for _ in range(4):
+        go_on.release()
+    for future in asked:
+        future.result(PATIENCE)
+    assert order == ["continuous", 1, 2, "continuous", 3]
+    assert worker._requests == 0
+    worker.close()
+    with pytest.raises(ConfigError, match="expected it active"):
+        ask(5)
 
 
 @pytest.mark.slow
