@@ -11,7 +11,7 @@ x, y, z [rad], all along the axes of the frame the poses are given in (a perturb
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -297,6 +297,13 @@ class GraspBatch:
             self, poses=matrix @ self.poses, frame=frame, covariance=turn @ self.covariance @ turn.T
         )
 
+    def updated(self, **changes: Any) -> GraspBatch:
+        """The same grasps with other values of the same shapes, which are not checked again."""
+        other = object.__new__(GraspBatch)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.update(changes)
+        return other
+
     def select(self, index: ArrayLike | slice) -> GraspBatch:
         """The grasps of a boolean mask, an index array or a slice; ``rejected`` is kept."""
         chosen = index if isinstance(index, slice) else np.asarray(index)
@@ -306,12 +313,8 @@ class GraspBatch:
             if chosen.size == 0:
                 chosen = chosen.astype(np.int64)
         # Some of what was checked needs no check: filters and ranking select at every frame.
-        selected = object.__new__(GraspBatch)
-        for item in fields(self):
-            value = getattr(self, item.name)
-            kept = item.name in ("frame", "rejected")
-            object.__setattr__(selected, item.name, value if kept else value[chosen])
-        return selected
+        kept = ("frame", "rejected")
+        return self.updated(**{k: v[chosen] for k, v in vars(self).items() if k not in kept})
 
     def sorted(self) -> GraspBatch:
         """The grasps with the highest score first; ties keep their order."""

@@ -24,6 +24,7 @@ from kgnpro_ros.types import RGBDImage
 FloatArray = NDArray[np.float64]
 Points = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 #: Most grasp-point pairs that are looked at together, which bounds the memory.
 PAIRS_AT_ONCE = 2_000_000
@@ -81,7 +82,7 @@ def solid_points(
 
 def _steep(
     depth: Points, index: IntArray, position: IntArray, step: int, slope: np.float32
-) -> NDArray[np.bool_]:
+) -> BoolArray:
     """Pixels whose depth differs from both neighbours by more than ``slope`` times depth.
 
     Args:
@@ -97,7 +98,7 @@ def _steep(
     middle = flat[index]
     # fmin: a neighbour without depth says nothing.
     smaller = np.fmin(np.abs(flat[index - step] - middle), np.abs(flat[index + step] - middle))
-    steep: NDArray[np.bool_] = inner & (smaller > slope * middle)
+    steep: BoolArray = inner & (smaller > slope * middle)
     return steep
 
 
@@ -124,49 +125,42 @@ class NearHand:
     """What the hands of N grasps may meet: pairs of a grasp and a point.
 
     Attributes:
-        palm_grasp: Index of the grasp, for points within the palm's extent along closing axis and
-            normal, shape (Q,).
+        palm_grasp: Index of the grasp, for points that the palm may touch, shape (Q,).
         palm_x: Their place along the approach axis [m], shape (Q,).
-        grasp: The same for points within the fingers' extent along the normal, shape (M,).
-        x: Their place along the approach axis [m], shape (M,).
-        side: Their distance from the middle of the jaws along the closing axis [m], shape (M,).
+        x: The same for points within the fingers' extent along the normal, by grasp, shape (M,).
+        borders: Where the points of each grasp begin among these, and their number, shape (N + 1,).
         beside_palm: Whether they are within the palm's extent, too, shape (M,).
+        between: Whether they lie between the fingers at each opening, shape (K, M).
+        touching: Whether they lie where a finger is, shape (K, M).
         openings: Jaw openings [m], shape (N, K).
         gripper, config: As given.
     """
 
     palm_grasp: IntArray
     palm_x: Points
-    grasp: IntArray
     x: Points
-    side: Points
-    beside_palm: NDArray[np.bool_]
+    borders: IntArray
+    beside_palm: BoolArray
+    between: BoolArray
+    touching: BoolArray
     openings: FloatArray
     gripper: Gripper
     config: FilterConfig
 
     def contacts(self, advance: float = 0.0) -> Contacts:
         """Counts with all grasps moved along their approach axis by ``advance`` [m]."""
-        n, k = self.openings.shape
-        gripper, back = self.gripper, self.config.approach_distance
+        x, gripper, back = self.x, self.gripper, self.config.approach_distance
         low = gripper.palm.lower[0] - back + advance
         high = gripper.palm.upper[0] + self.config.palm_margin + advance
-        in_palm = _count(self.palm_grasp[(self.palm_x >= low) & (self.palm_x <= high)], n)
-        ends = self.x <= advance
-        finger = ends & (self.x >= advance - gripper.finger_length - back)
-        held = finger & (self.x <= advance - self.config.min_depth_between)
-        held &= self.x >= advance - gripper.finger_length
+        within = (self.palm_x >= low) & (self.palm_x <= high)
+        in_palm = np.bincount(self.palm_grasp[within], minlength=len(self.openings))
+        root = advance - gripper.finger_length
+        finger = (x <= advance) & (x >= root - back)
+        held = (x <= advance - self.config.min_depth_between) & (x >= root)
         # What touches the palm is no second time a hit.
-        fresh = ~(self.beside_palm & (self.x >= low) & (self.x <= high))[finger]
-        grasp, side, held = self.grasp[finger], self.side[finger], held[finger]
-        between = np.empty((n, k), dtype=np.int64)
-        hits = np.empty((n, k), dtype=np.int64)
-        margin = np.float32(self.config.finger_margin)
-        for i in range(k):
-            beyond = side - (self.openings[:, i] / 2).astype(np.float32)[grasp]
-            between[:, i] = _count(grasp[held & (beyond < 0)], n)
-            touching = fresh & (beyond >= -margin) & (beyond <= gripper.finger_thickness + margin)
-            hits[:, i] = _count(grasp[touching], n) + in_palm
+        fresh = finger & ~(self.beside_palm & (x >= low) & (x <= high))
+        between = _sums(self.between & held, self.borders)
+        hits = _sums(self.touching & fresh, self.borders) + in_palm[:, None]
         return Contacts(between, hits)
 
 
@@ -197,9 +191,13 @@ def near_hand(
     )
     across = (y >= low[1]) & (y <= high[1]) & (z >= low[2]) & (z <= high[2])
     palm = np.flatnonzero(across & (x >= low[0]) & (x <= high[0]))
+    owner, margin = grasp[finger], np.float32(config.finger_margin)
+    half = (openings.T / 2).astype(np.float32)
+    beyond = side[finger] - np.stack([row[owner] for row in half])
+    touching = (beyond >= -margin) & (beyond <= gripper.finger_thickness + margin)
     return NearHand(
-        grasp[palm], x[palm], grasp[finger], x[finger], side[finger], across[finger],
-        openings, gripper, config,
+        grasp[palm], x[palm], x[finger], np.searchsorted(owner, np.arange(len(poses) + 1)),
+        across[finger], beyond < 0, touching, openings, gripper, config,
     )  # fmt: skip
 
 
@@ -222,9 +220,12 @@ def _pairs(
     return grasp, (x, y, z)
 
 
-def _count(grasp: IntArray, number: int) -> IntArray:
-    """How often each grasp occurs, shape (number,)."""
-    return np.bincount(grasp, minlength=number)
+def _sums(mask: BoolArray, borders: IntArray) -> IntArray:
+    """How many of the columns between borders (N + 1,) are set, shape (N, K), for (K, M)."""
+    running = np.zeros((len(mask), mask.shape[1] + 1), dtype=np.int32)
+    np.cumsum(mask, axis=1, out=running[:, 1:])
+    at = running.take(borders, axis=1)
+    return (at[:, 1:] - at[:, :-1]).T
 
 
 def table_gaps(

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainc
@@ -26,7 +24,7 @@ def rank_grasps(grasps: GraspBatch, config: RankingConfig) -> GraspBatch:
     Returns:
         The sorted grasps. A score that is not finite (from a failed pose) becomes 0.
     """
-    return replace(grasps, score=grasp_scores(grasps, config)).sorted()
+    return grasps.updated(score=grasp_scores(grasps, config)).sorted()
 
 
 def grasp_scores(grasps: GraspBatch, config: RankingConfig) -> FloatArray:
