@@ -188,6 +188,25 @@ def evaluate(
 
 
 @app.command()
+def card(
+    model: Annotated[str, typer.Argument(help="Model name or file.")],
+    report: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE of kgnpro evaluate --json; repeatable.")
+    ] = None,
+    gallery: Annotated[Path | None, typer.Option(help="gallery.json, pictures beside it.")] = None,
+) -> None:
+    """Put figures into a model's card, and write it as Markdown beside the weights."""
+    from kgnpro_ros.evaluation.card import update_card
+
+    pairs = [item.partition("=") for item in report or ()]
+    wrong = [name + sign for name, sign, file in pairs if not (name and file)]
+    if wrong:
+        raise typer.BadParameter(f"--report {wrong[0]}: expected NAME=FILE")
+    files = {name: Path(file) for name, _, file in pairs}
+    _say(str(update_card(model, files, gallery)))
+
+
+@app.command()
 def ablate(
     config: Annotated[Path, typer.Option(help="YAML with the variants.")],
     data: Annotated[list[Path], typer.Option(help="Training data; may be given several times.")],
