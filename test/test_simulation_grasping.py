@@ -95,6 +95,19 @@ def test_a_well_placed_grasp_lifts_and_holds(name, kinematics):
     assert np.trace(later[:3, :3].T @ relative[:3, :3]) > 1 + 2 * np.cos(np.radians(2))
 
 
+def test_a_seam_between_the_pieces_of_a_bowl_does_not_burst_it(kinematics):
+    """Half a piece to the side a flat pad's edge meets the next piece: half a meganewton."""
+    turned = np.eye(3)
+    angle = np.pi / 16
+    turned[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    grasp = top_grasp(0, rim(BOWL), 0.045)
+    world, _, state = lift(kinematics, resting(BOWL, 0.06, turned), grasp)
+    assert state.stalled
+    assert world.held() == [0]
+    forces = [contact.force for contact in world.contacts()]
+    assert max(forces) < 1.2 * world.config.grip_force
+
+
 def test_jaws_that_miss_close_and_lift_nothing(kinematics):
     world, _, state = lift(kinematics, resting(CUBOID, 0.04), top_grasp(0.06, 0, 0.06))
     assert state.width < 0.002

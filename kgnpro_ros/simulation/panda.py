@@ -55,6 +55,8 @@ _ARM_CONTACT = {"contype": TABLE_BIT, "conaffinity": OBJECT_BIT, "group": COLLIS
 #: Fingertips decide over their contacts, and are hard: MuJoCo's contacts yield to a given force the
 #: more the lighter the object, and a stick of some grams would vanish between soft ones.
 _RIGID, _HARD = (0.004, 1.0), (0.998, 0.9998, 0.0005, 0.5, 2.0)
+#: Profile of a fingertip's face: share of half its breadth, and how far it lies back there [m].
+_CROWN = ((0.35, 0.0), (0.7, 0.0007), (1.0, 0.0018))
 
 
 def panda_urdf() -> Path:
@@ -163,6 +165,22 @@ def _dress_fingers(spec: mujoco.MjSpec, pad_friction: float) -> None:
         pad.name = pad_name(name)
         pad.condim, pad.friction = 6, (pad_friction, 0.01, 0.001)
         pad.solref, pad.solimp, pad.priority = _RIGID, _HARD, 1
+        _crown(spec, pad)
+
+
+def _crown(spec: mujoco.MjSpec, pad: mujoco.MjsGeom) -> None:
+    """Give the box of a fingertip the crowned face of yielding rubber.
+
+    The edges of a hard flat face dig into the seams between the convex pieces of a hollow thing:
+    contacts along the face then push with kilonewtons, and the thing bursts out of the hand.
+    """
+    breadth, depth, length = pad.size
+    inner = -float(np.sign(pad.pos[1]))  # the fingers close along y, towards 0
+    profile = [(sign * share * breadth, depth - back) for share, back in _CROWN for sign in (-1, 1)]
+    profile += [(-breadth, -depth), (breadth, -depth)]
+    vertices = [(x, inner * y, z) for x, y in profile for z in (-length, length)]
+    spec.add_mesh(name=pad.name, uservert=np.array(vertices).ravel())
+    pad.type, pad.meshname = mujoco.mjtGeom.mjGEOM_MESH, pad.name
 
 
 def pad_name(finger: str) -> str:
