@@ -54,14 +54,15 @@ class FakeArm:
         objects: Position of each object's grasp [m] -> its width [m].
         faults: Name of a call with its number (``"execute 2"``) or without (each call) -> failure.
         slippery: Objects leave the jaws when the arm moves with them.
+        sag: The arm measures itself this much [m] too low while it holds something.
     """
 
     base_frame = BASE
 
-    def __init__(self, objects=(), faults=None, slippery=False):
+    def __init__(self, objects=(), faults=None, slippery=False, sag=0.0):
         self.objects = [np.asarray(o, float) for o in objects]
         self.faults = dict(faults or {})
-        self.slippery = slippery
+        self.slippery, self.sag = slippery, sag
         self.q = np.array([0.3, 0.0, 0.5])
         self.held = None
         self.attached = None
@@ -103,6 +104,13 @@ class FakeArm:
 
     def joints(self):
         return self.q
+
+    def tool_pose(self):
+        pose = np.eye(4)
+        pose[:3, 3] = self.q
+        if len(self.moves) and self.moves[-1][0] == "plan_straight" and self.held is not None:
+            pose[2, 3] -= self.sag
+        return pose
 
     def set_obstacles(self, obstacles):
         self._call("set_obstacles")

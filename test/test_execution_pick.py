@@ -331,6 +331,23 @@ def test_an_arm_that_is_held_back_goes_on_from_where_it_is(call, stage):
     np.testing.assert_allclose(arm.objects[0], FIRST[:3, 3] + (0, 0, 0.10))
 
 
+@pytest.mark.parametrize(("call", "stage"), [("execute 5", "lower"), ("execute 6", "leave")])
+def test_an_arm_that_springs_at_the_place_goes_on_from_where_it_is(call, stage):
+    arm = two_objects(faults={call: ArmFailure.START_MISMATCH})
+    report = pick(arm, place=PLACE)
+    assert report.success
+    note = report.stages[words(report).index(stage)].message
+    assert note == "planned anew: scripted start_mismatch"
+    np.testing.assert_allclose(arm.objects[0], PLACE.T_base_grasp[:3, 3], atol=1e-9)
+
+
+def test_the_reported_height_is_the_measured_one():
+    arm = two_objects(sag=0.007)
+    report = pick(arm)
+    assert report.lifted_height == pytest.approx(0.093)
+    assert "93.0 mm" in report.stages[words(report).index("hold")].message
+
+
 def test_jaws_that_close_on_nothing():
     arm = FakeArm([SECOND[:3, 3]])
     report = pick(arm)
@@ -618,6 +635,6 @@ def test_the_lift_height_is_a_setting():
     arm = two_objects()
     settings = {"lift_height": 0.2, "candidates": CandidateConfig(pregrasp_distance=0.05)}
     report = pick(arm, scene_of([FIRST]), settings)
-    assert report.lifted_height == 0.2
+    assert report.lifted_height == pytest.approx(0.2)
     np.testing.assert_allclose(arm.objects[0], FIRST[:3, 3] + (0, 0, 0.2))
     np.testing.assert_allclose(arm.moves[1][1] - arm.moves[2][1], (0, 0, 0.05), atol=1e-12)

@@ -110,6 +110,10 @@ class Arm(Protocol):
         """Measured joint positions [rad], shape (J,)."""
         ...
 
+    def tool_pose(self) -> FloatArray:
+        """Measured pose of the tool link, ``T_base_tool``, shape (4, 4)."""
+        ...
+
     def set_obstacles(self, obstacles: Obstacles) -> None:
         """Replace what plans must avoid."""
         ...

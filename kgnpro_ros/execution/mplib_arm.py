@@ -52,6 +52,10 @@ class MplibArm:
             raise ArmError(ArmFailure.CONNECTION, text)
         return joints
 
+    def tool_pose(self) -> FloatArray:
+        """Pose of the tool link at the measured joints, ``T_base_tool``, shape (4, 4)."""
+        return self._planner.forward(self.joints())
+
     def set_obstacles(self, obstacles: Obstacles) -> None:
         """Replace what plans must avoid; points on the arm itself are left out."""
         self._planner.set_obstacles(obstacles, self.joints())

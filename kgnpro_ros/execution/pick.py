@@ -237,7 +237,7 @@ class _Run:
         return True
 
     def _finish(self, plan: PickPlan, index: int) -> None:
-        height = self._config.lift_height
+        height = self._motion.lifted
         text = f"candidate {index} lifted {height:.2f} m"
         self._outcome = replace(self._outcome, message=text, picked=index, lifted_height=height)
         if self._goal.place is not None:

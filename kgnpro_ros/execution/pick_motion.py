@@ -25,6 +25,8 @@ OPENING_TOLERANCE = 0.004
 class PickMotion:
     """Executes with one arm; every failure is a :class:`StageError`.
 
+    After ``pick`` has lifted something, ``lifted`` is how far the hand rose by the measured joints.
+
     Args:
         arm: Moves.
         planner: Plans the ways back and to the place.
@@ -44,6 +46,7 @@ class PickMotion:
         wait: Callable[[float], None],
     ) -> None:
         self.holding = False
+        self.lifted = 0.0
         self._arm = arm
         self._planner = planner
         self._closed = closed
@@ -65,7 +68,7 @@ class PickMotion:
         with stage(Stage.MOVE_PREGRASP):
             arm.execute(plan.pregrasp)
         with stage(Stage.APPROACH) as note:
-            note(self._straight(plan.approach, plan.T_base_grasp))
+            note(self._straight(plan.approach, self._planner.tool(plan.T_base_grasp)))
         with stage(Stage.CLOSE) as note:
             width = self._close(Cause.CLOSED_ON_NOTHING, "the jaws closed on nothing")
             self.holding = True
@@ -75,11 +78,15 @@ class PickMotion:
             arm.attach(plan.held)
             note(f"{len(plan.held)} points")
         with stage(Stage.LIFT) as note:
-            note(self._straight(plan.lift, raised(plan.T_base_grasp, self._config.lift_height)))
+            above = raised(plan.T_base_grasp, self._config.lift_height)
+            begin = arm.tool_pose()[2, 3]
+            note(self._straight(plan.lift, self._planner.tool(above)))
+            self.lifted = float(arm.tool_pose()[2, 3] - begin)
         with stage(Stage.HOLD) as note:
             self._wait(self._config.hold_time)
             width = self._close(Cause.SLIPPED, "the object slipped out of the jaws")
-            note(f"held, jaws {1000 * width:.1f} mm apart")
+            height = 1000 * self.lifted
+            note(f"held {height:.1f} mm higher, jaws {1000 * width:.1f} mm apart")
 
     def recover(self, plan: PickPlan, failed: Stage | None, scene: Scene) -> None:
         """Bring the hand away from the scene, open, after a stage of ``pick`` failed.
@@ -114,27 +121,27 @@ class PickMotion:
             arm.execute(motions.move)
             width = self._close(Cause.SLIPPED, "the object was lost on the way to its place")
             note(f"held, jaws {1000 * width:.1f} mm apart")
-        with stage(Stage.LOWER):
-            arm.execute(motions.lower)
+        with stage(Stage.LOWER) as note:
+            note(self._straight(motions.lower, motions.T_base_tool))
         with stage(Stage.RELEASE) as note:
             note(self._open(plan.width))
             self.holding = False
             arm.detach()
-        with stage(Stage.LEAVE):
-            arm.execute(motions.leave)
+        with stage(Stage.LEAVE) as note:
+            note(self._straight(motions.leave, motions.T_base_away))
 
-    def _straight(self, motion: Motion, T_base_grasp: FloatArray) -> str:
+    def _straight(self, motion: Motion, T_base_tool: FloatArray) -> str:
         """Execute a straight motion, planned anew where the arm does not stand at its start.
 
-        Fingers that press on something hold the arm back by more than a controller's tolerance.
+        Fingers that press on something hold the arm back by more than a controller's tolerance,
+        and let it spring when they open.
         """
         try:
             self._arm.execute(motion)
         except ArmError as error:
             if error.failure is not ArmFailure.START_MISMATCH:
                 raise
-            tool = self._planner.tool(T_base_grasp)
-            self._arm.execute(self._arm.plan_straight(tool, contact=True))
+            self._arm.execute(self._arm.plan_straight(T_base_tool, contact=True))
             return f"planned anew: {error}"
         return ""
 

@@ -22,11 +22,21 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PlacePlan:
-    """Motions that put an object down: above the place, down to it, and away."""
+    """Motions that put an object down.
+
+    Attributes:
+        move: Above the place.
+        lower: Straight down to it.
+        leave: Straight away.
+        T_base_tool: Pose of the tool link when the object is let go, shape (4, 4).
+        T_base_away: The same at the end.
+    """
 
     move: Motion
     lower: Motion
     leave: Motion
+    T_base_tool: FloatArray
+    T_base_away: FloatArray
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ class PickPlanner:
             lower = arm.plan_straight(at, move.end, contact=True)
             leave = arm.plan_straight(away, lower.end, contact=True)
             note(f"{move.duration + lower.duration + leave.duration:.1f} s")
-        return PlacePlan(move, lower, leave)
+        return PlacePlan(move, lower, leave, at, away)
 
 
 def _came_too_far(failure: StageError) -> bool:

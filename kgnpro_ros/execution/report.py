@@ -130,7 +130,7 @@ class PickReport:
         success: An object was lifted (and placed, if asked); after a dry run: all was planned.
         message: What was done, or why nothing was picked.
         picked: Index of the grasp that lifted the object, -1 for none.
-        lifted_height: How far the hand rose with the object in it [m].
+        lifted_height: How far the hand rose with the object in it, by the measured joints [m].
         holding: The object is still in the hand.
         safe: False when the hand could not be brought away from the scene after a failure.
         attempts: Candidates that were tried with motion.

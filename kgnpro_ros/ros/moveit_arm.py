@@ -143,6 +143,10 @@ class MoveItArm:
             self._verify(measured)
         return measured
 
+    def tool_pose(self) -> FloatArray:
+        """Pose of the tool link at the measured joints, ``T_base_tool``, shape (4, 4)."""
+        return self._tool_pose(self._session.state(self.joints()))
+
     def expect_opening(self, width: float) -> None:
         """Plan with the jaws this far open [m] from now on, instead of as they are."""
         self._session.hand_position = width * self._config.finger_scale
@@ -172,7 +176,7 @@ class MoveItArm:
     def _without_hand(self, points: FloatArray) -> FloatArray:
         """Points that are not on the hand where it is now."""
         gripper, margin = self._gripper, self._motion.self_margin
-        T_base_grasp = self._tool_pose(self._session.state(self.joints())) @ gripper.T_tool_grasp
+        T_base_grasp = self.tool_pose() @ gripper.T_tool_grasp
         local = transform_points(invert(T_base_grasp), points)
         fingers = gripper.finger_boxes(np.array([gripper.max_width]))
         boxes = [
@@ -341,8 +345,7 @@ class MoveItArm:
         self.detach()
         if len(points) == 0:
             return
-        T_base_tool = self._tool_pose(self._session.state(self.joints()))
-        local = transform_points(invert(T_base_tool), points)
+        local = transform_points(invert(self.tool_pose()), points)
         spacing = self._motion.point_spacing
         self._scene.attach(HELD, boxes_of(local, spacing))
         self._objects.add(HELD)

@@ -46,6 +46,7 @@ class ScriptedArm:
         self.stopped = threading.Event()
         self.held_width = 0.03
         self.obstacles = None
+        self.pose = np.eye(4)
 
     def _do(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
@@ -62,6 +63,9 @@ class ScriptedArm:
     def joints(self):
         return np.zeros(7)
 
+    def tool_pose(self):
+        return self.pose
+
     def set_obstacles(self, obstacles) -> None:
         self.obstacles = obstacles
 
@@ -70,7 +74,7 @@ class ScriptedArm:
 
     def plan_free(self, T_base_tool, start=None):
         self._do("plan_free")
-        return Motion(np.zeros(7), 0.1)
+        return Motion(np.zeros(7), 0.1, handle=T_base_tool)
 
     def plan_joints(self, goal, start=None):
         self._do("plan_joints")
@@ -78,10 +82,12 @@ class ScriptedArm:
 
     def plan_straight(self, T_base_tool, start=None, *, contact=False):
         self._do("plan_straight")
-        return Motion(np.zeros(7), 0.1)
+        return Motion(np.zeros(7), 0.1, handle=T_base_tool)
 
     def execute(self, motion) -> None:
         self._do("execute")
+        if motion.handle is not None:
+            self.pose = motion.handle
 
     def move_gripper(self, width):
         self._do("gripper")
