@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The security policy grants what the nodes of the running graph use, and nothing else."""
 
+import threading
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
 from rclpy.action import (
     get_action_client_names_and_types_by_node,
     get_action_server_names_and_types_by_node,
@@ -16,8 +18,10 @@ from ros_frames import write_frame
 from ros_graph import PATIENCE, QuickDetector, wait_until
 
 from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.execution.cancellation import Cancellation
 from kgnpro_ros.ros.detector_node import GraspDetectorNode
 from kgnpro_ros.ros.executor_node import GraspExecutorNode
+from kgnpro_ros.ros.pick_scene import GoalCancelledError
 from kgnpro_ros.ros.replay_node import ReplayNode
 
 POLICY = Path(__file__).resolve().parents[2] / "config" / "sros2_policy.xml"
@@ -113,13 +117,38 @@ def make_executor(folder):
     def never(*arguments):
         raise ConfigError("no arm in this test")
 
-    return GraspExecutorNode(arm_factory=never, use_global_arguments=False)
+    node = GraspExecutorNode(
+        arm_factory=never, use_global_arguments=False, cli_args=["--ros-args", *REALSENSE],
+        parameter_overrides=[Parameter("observe_timeout", value=600.0)],
+    )  # fmt: skip
+    look_for_obstacles(node)
+    return node
+
+
+def look_for_obstacles(node):
+    """As a goal does, which then reads the camera; until the node is closed."""
+    cancellation, close = Cancellation(), node.close
+
+    def look():
+        with pytest.raises(GoalCancelledError):
+            node._scenes._frame(Time(), cancellation)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+
+    def stop():
+        cancellation.request()
+        looking.join()
+        close()
+
+    node.close = stop
 
 
 def make_sim(folder):
     from kgnpro_ros.ros.sim_node import SimNode
 
-    return SimNode(use_global_arguments=False)
+    overview = Parameter("overview_rate", value=0.5)
+    return SimNode(parameter_overrides=[overview], use_global_arguments=False)
 
 
 MAKERS = [

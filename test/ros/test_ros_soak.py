@@ -31,13 +31,17 @@ def record(soak, growth=0.0, latency_growth=0.0, missed=()):
     memory[200] += 300.0  # one reading that is off does not decide
     latency = 80.0 + latency_growth * seconds / 600 + rng.normal(0, 2, len(seconds))
     pairs = [list(map(tuple, np.stack([seconds, v], 1))) for v in (memory, latency)]
-    return soak.Record(pairs[0], pairs[1], pairs[1], list(missed))
+    # 0.05 s for each of the detections, one a second.
+    processor = list(zip(seconds, 0.05 * seconds, strict=True))
+    return soak.Record(pairs[0], pairs[1], pairs[1], list(missed), processor)
 
 
 def test_growth_is_measured_and_judged(soak):
     steady = soak.figures(record(soak), 10.0)
     assert steady.problems(1.0) == []
     assert abs(steady.memory_slope) < 0.1
+    assert steady.processor_start == pytest.approx(50.0, rel=0.02)
+    assert steady.processor_end == pytest.approx(50.0, rel=0.02)
     leak = soak.figures(record(soak, growth=5.0), 10.0)
     assert leak.memory_slope == pytest.approx(5.0, abs=0.2)
     assert "memory grows by" in leak.problems(1.0)[0]
