@@ -11,15 +11,15 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
+from rclpy.client import Client
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.time import Time
 from rclpy.utilities import remove_ros_args
@@ -28,7 +28,7 @@ from rich.table import Table
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.ros.calling import ClientError, call_service, run_client
 from kgnpro_ros.ros.conversions import color_from_image, matrix_from_pose
 from kgnpro_ros.srv import DetectGrasps
 
@@ -38,10 +38,6 @@ START_TIMEOUT = 200.0
 ANSWER_TIMEOUT = 20.0
 PICTURE_TIMEOUT = 5.0
 TABLE_ROWS = 10
-
-
-class ClientError(KGNProError):
-    """The graph did not deliver what the client asked for."""
 
 
 class GraspClient(Node):
@@ -68,7 +64,7 @@ class GraspClient(Node):
         """Call ``~/next`` or ``~/current`` of the camera node."""
         if name not in self._triggers:
             return name == "current", "frame"
-        response = self._call(self._triggers[name], Trigger.Request(), START_TIMEOUT)
+        response = _call(self._triggers[name], Trigger.Request())
         return response.success, response.message
 
     def detect(self, target_frame: str, max_grasps: int) -> DetectGrasps.Response:
@@ -83,7 +79,7 @@ class GraspClient(Node):
         )
         request.timeout = Duration(seconds=ANSWER_TIMEOUT).to_msg()
         while True:
-            response = self._call(self._detect, request, START_TIMEOUT)
+            response = _call(self._detect, request)
             if not response.success:
                 raise ClientError(f"detect_grasps: {response.message}")
             # A frame from before the camera moved on may still have been on its way.
@@ -105,20 +101,9 @@ class GraspClient(Node):
             self._pictures[_nanoseconds(message.header.stamp)] = message
             self._arrived.notify_all()
 
-    def _call(self, client: Any, request: Any, patience: float) -> Any:
-        if not client.wait_for_service(patience):
-            raise ClientError(f"no service {client.srv_name} within {patience:.0f} s")
-        done = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        deadline = time.monotonic() + patience
-        # In short steps: after a signal nobody would set the event any more.
-        while not done.wait(0.2) and self.context.ok():
-            if time.monotonic() > deadline:
-                raise ClientError(f"{client.srv_name} did not answer within {patience:.0f} s")
-        if not done.is_set():
-            raise ClientError("told to end")
-        return future.result()
+
+def _call(client: Client, request: Any) -> Any:
+    return call_service(client, request, START_TIMEOUT, START_TIMEOUT)
 
 
 def _nanoseconds(stamp: Any) -> int:
@@ -159,7 +144,7 @@ def save_picture(message: Image, path: Path) -> None:
     temporary.replace(path)
 
 
-def run_client(client: GraspClient, options: argparse.Namespace, console: Console) -> None:
+def show_grasps(client: GraspClient, options: argparse.Namespace, console: Console) -> None:
     """Go through the frames; each gives a table and a picture.
 
     Raises:
@@ -198,32 +183,15 @@ def main(args: Sequence[str] | None = None) -> int:
     """Entry point; 0 after the last frame, 1 when something did not come."""
     argv = list(sys.argv if args is None else args)
     options = parse(remove_ros_args(argv)[1:])
-    rclpy.init(args=argv)
-    client = GraspClient(options.camera_node, options.detector_node)
-    executor = SingleThreadedExecutor()
-    executor.add_node(client)
-    thread = threading.Thread(target=_spin, args=(executor.spin,), daemon=True)
-    thread.start()
-    try:
-        run_client(client, options, Console())
-    except KGNProError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 130
-    finally:
-        executor.shutdown(timeout_sec=1.0)
-        thread.join(timeout=2.0)
-        client.destroy_node()
-        rclpy.try_shutdown()
-    return 0
 
+    def act(client: GraspClient) -> int:
+        show_grasps(client, options, Console())
+        return 0
 
-def _spin(spin: Callable[[], None]) -> None:
-    try:
-        spin()
-    except ExternalShutdownException:
-        return
+    return run_client(
+        lambda: GraspClient(options.camera_node, options.detector_node),
+        SingleThreadedExecutor, argv, act,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ enough objects are in the box.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import threading
 import time
@@ -19,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
@@ -33,11 +31,11 @@ from std_srvs.srv import Trigger
 
 from kgnpro_ros.action import Pick
 from kgnpro_ros.config import WorldConfig
-from kgnpro_ros.exceptions import KGNProError
 from kgnpro_ros.geometry.se3 import make_transform
 from kgnpro_ros.msg import GraspCandidateArray
 from kgnpro_ros.ros.action_calls import GoalCall
-from kgnpro_ros.ros.client import ClientError, save_picture
+from kgnpro_ros.ros.calling import ClientError, call_service, read_answer, run_client
+from kgnpro_ros.ros.client import save_picture
 from kgnpro_ros.ros.conversions import color_from_image, poses_to_messages
 from kgnpro_ros.ros.pick_log import Attempt, Film, attempt_line, attempts_of
 
@@ -78,17 +76,8 @@ class PickClient(Node):
 
     def objects(self) -> list[dict[str, Any]]:
         """What the simulation knows of its objects."""
-        if not self._objects.wait_for_service(START_TIMEOUT):
-            raise ClientError(f"no service {self._objects.srv_name} within {START_TIMEOUT:.0f} s")
-        done = threading.Event()
-        future = self._objects.call_async(Trigger.Request())
-        future.add_done_callback(lambda _: done.set())
-        if not done.wait(CALL_TIMEOUT):
-            raise ClientError(f"{self._objects.srv_name} did not answer in {CALL_TIMEOUT:.0f} s")
-        response = future.result()
-        if not response.success:
-            raise ClientError(f"{self._objects.srv_name}: {response.message}")
-        found: list[dict[str, Any]] = json.loads(response.message)
+        response = call_service(self._objects, Trigger.Request(), START_TIMEOUT, CALL_TIMEOUT)
+        found: list[dict[str, Any]] = read_answer(response, self._objects.srv_name)
         return found
 
     def pick(self, goal: Pick.Goal) -> Pick.Result:
@@ -129,7 +118,8 @@ class PickClient(Node):
         """Heights of the objects at the end of the lift."""
         response = future.result()
         if response.success:
-            self.lifted = {item["index"]: item["lifted"] for item in json.loads(response.message)}
+            items = read_answer(response, self._objects.srv_name)
+            self.lifted = {item["index"]: item["lifted"] for item in items}
 
     def _on_overview(self, message: Image) -> None:
         self._newest = message
@@ -261,31 +251,11 @@ def main(args: Sequence[str] | None = None) -> int:
     """Entry point; 0 when enough objects are in the box, 1 otherwise."""
     argv = list(sys.argv if args is None else args)
     options = parse(remove_ros_args(argv)[1:])
-    rclpy.init(args=argv)
-    client = PickClient()
-    executor = MultiThreadedExecutor(3)
-    executor.add_node(client)
-    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
-    thread.start()
-    try:
+
+    def act(client: PickClient) -> int:
         return 0 if DemoRun(client, options, Console()).run() else 1
-    except KGNProError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 130
-    finally:
-        executor.shutdown(timeout_sec=1.0)
-        thread.join(timeout=2.0)
-        client.destroy_node()
-        rclpy.try_shutdown()
 
-
-def _spin(executor: MultiThreadedExecutor) -> None:
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
+    return run_client(PickClient, lambda: MultiThreadedExecutor(3), argv, act)
 
 
 if __name__ == "__main__":

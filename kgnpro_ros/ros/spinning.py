@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -80,17 +80,17 @@ def _told_to_end() -> Iterator[Future]:
     """A future that is done after a signal; from here on signals break nothing off any more.
 
     The main thread waits in ROS, where Python runs no handlers: what Python's own handler writes
-    into a socket wakes another thread, which ends the wait.
+    into a pipe wakes another thread, which ends the wait.
     """
     end: Future = Future()
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     _ignore_signals()
 
     def watch() -> None:
         # Nothing but a signal or the end of the block comes through here.
-        reader.recv(1)
+        os.read(reader, 1)
         end.set_result(None)
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
@@ -99,13 +99,13 @@ def _told_to_end() -> Iterator[Future]:
         yield end
     finally:
         signal.set_wakeup_fd(previous)
-        writer.close()
+        os.close(writer)
         watcher.join()
-        reader.close()
+        os.close(reader)
 
 
 def _ignore_signals() -> None:
-    """Without SIG_IGN: an ignored signal would not be written into the socket."""
+    """Without SIG_IGN: an ignored signal would not be written into the pipe."""
     for number in SIGNALS:
         signal.signal(number, _nothing)
 
