@@ -219,10 +219,12 @@ class GraspDetector:
         self, candidates: KeypointBatch, solved: Tensor, solutions: PnPResult
     ) -> GraspBatch:
         """Grasps of the solved candidates; those without a pose are counted as rejected."""
+        # NumPy compares with plain numbers in a tenth of the time.
+        ok = int(GraspStatus.OK)
         status, index = candidates.status.numpy().copy(), solved.numpy()
         error = _numpy(solutions.reprojection_error)
         found = solutions.status.numpy()
-        bad = (found == GraspStatus.OK) & (error > self.config.pnp.max_reprojection_error)
+        bad = (found == ok) & (error > self.config.pnp.max_reprojection_error)
         status[index] = np.where(bad, int(GraspStatus.HIGH_REPROJECTION_ERROR), found)
         rejected = {
             GraspStatus(value).name.lower(): int(count)
@@ -230,9 +232,10 @@ class GraspDetector:
             # Cells below the threshold are no candidates anybody proposed.
             if count and value not in (GraspStatus.OK, GraspStatus.LOW_SCORE)
         }
-        good = status[index] == GraspStatus.OK
+        good = status[index] == ok
         index = index[good]
-        poses = np.tile(np.eye(4), (len(index), 1, 1))
+        poses = np.zeros((len(index), 4, 4))
+        poses[:, 3, 3] = 1.0
         poses[:, :3, :3] = _numpy(solutions.rotation)[good]
         poses[:, :3, 3] = _numpy(solutions.translation)[good]
         confidence = _numpy(candidates.confidence)[index]

@@ -94,7 +94,10 @@ def cross(left: Array, right: Array, axis: int) -> Array:
     rest: tuple[Any, ...] = (slice(None),) * (-axis - 1)
     a, b, c = (left[(..., i, *rest)] for i in range(3))
     x, y, z = (right[(..., i, *rest)] for i in range(3))
-    return np.moveaxis(np.array([b * z - c * y, c * x - a * z, a * y - b * x]), 0, axis)
+    product = np.empty(np.broadcast_shapes(left.shape, right.shape), dtype=left.dtype)
+    for i, (p, q, r, s) in enumerate(((b, z, c, y), (c, x, a, z), (a, y, b, x))):
+        np.subtract(p * q, r * s, out=product[(..., i, *rest)])
+    return product
 
 
 def solve_definite(system: Array) -> Array:
@@ -109,13 +112,14 @@ def solve_definite(system: Array) -> Array:
     n = system.shape[-2]
     if not isinstance(system, np.ndarray):
         return torch.linalg.solve_ex(system[..., :n], system[..., n:])[0]
-    work = np.array(np.moveaxis(system, (-2, -1), (0, 1)), order="C")
+    lead = range(system.ndim - 2)
+    work = np.array(system.transpose(-2, -1, *lead), order="C")
     # Gauss-Jordan on all systems at once; definite matrices need no exchange of rows.
     for k in range(n):
         pivot_row = work[k, k + 1 :] / work[k, k]
         work[:, k + 1 :] -= work[:, k, None] * pivot_row
         work[k, k + 1 :] = pivot_row
-    return np.moveaxis(work[:, n:], (0, 1), (-2, -1))
+    return work[:, n:].transpose(*(i + 2 for i in lead), 0, 1)
 
 
 def batch_last(matrix: Array) -> Array:

@@ -12,6 +12,9 @@ the two planar solutions, mirror images of each other along the ray.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
 
 from kgnpro_ros.exceptions import ShapeError
 from kgnpro_ros.pnp.linear import Array, at_least, batch_first, cross, multiply, namespace, stack
@@ -49,7 +52,7 @@ def planar_seeds(problem: PnPProblem) -> PlanarSeeds:
     Raises:
         ShapeError: If there are not four coplanar object points in general position.
     """
-    basis, plane = _plane_coordinates(problem.object_points)
+    plane = _plane_of(problem.object_points)
     center, affinity = _local_affinity(problem.image_points, plane)
     align = _ray_alignment(center)
     inverse = align.swapaxes(0, 1)
@@ -62,10 +65,29 @@ def planar_seeds(problem: PnPProblem) -> PlanarSeeds:
     columns = xp.concatenate([upper, stack([row, -row])[:, None]], 1)
     third = cross(columns[:, :, 0], columns[:, :, 1], axis=-2)
     turned = multiply(inverse, xp.concatenate([columns, third[:, :, None]], 2))
-    rotation = multiply(turned, basis.T[..., None])
+    rotation = multiply(turned, plane.basis.T[..., None])
     translation = _translation(problem, rotation)
     degenerate = ~(xp.isfinite(depth) & xp.isfinite(translation).all(1).all(0))
     return PlanarSeeds(batch_first(rotation), translation.swapaxes(-1, -2), degenerate)
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """The plane of the object points.
+
+    Attributes:
+        basis: Rotation object-from-plane, normal last, shape (3, 3).
+        points: Centred in-plane points [m], shape (2, 4).
+        areas: Twice the signed areas of its triangles, shape (4, 1).
+        inverse_moments: Inverse of the points' second moments, shape (2, 2, 1).
+        inverse_corners: Inverse of three homogeneous points, shape (3, 3, 1).
+    """
+
+    basis: Array
+    points: Array
+    areas: Array
+    inverse_moments: Array
+    inverse_corners: Array
 
 
 def mirrored_pose(rotation: Array, translation: Array, object_points: Array) -> tuple[Array, Array]:
@@ -79,7 +101,7 @@ def mirrored_pose(rotation: Array, translation: Array, object_points: Array) -> 
         translation: Shape (..., 3) [m].
         object_points: Coplanar points [m], shape (4, 3).
     """
-    basis, _ = _plane_coordinates(object_points)
+    basis = _plane_of(object_points).basis
     centroid = object_points.mean(0)
     center = translation + (rotation * centroid).sum(-1)
     ray = center / _norm(center)[..., None]
@@ -90,12 +112,23 @@ def mirrored_pose(rotation: Array, translation: Array, object_points: Array) -> 
     return mirrored, center - (mirrored * centroid).sum(-1)
 
 
-def _plane_coordinates(object_points: Array) -> tuple[Array, Array]:
-    """Rotation object-from-plane (3, 3), normal last, and centred in-plane points (2, 4) [m]."""
+def _plane_of(object_points: Array) -> _Plane:
     if object_points.shape != (4, 3):
         raise ShapeError(
             f"object_points have shape {tuple(object_points.shape)}; planar poses need (4, 3)"
         )
+    if isinstance(object_points, np.ndarray):
+        return _known_plane(object_points.tobytes(), object_points.dtype.str)
+    return _make_plane(object_points)
+
+
+@lru_cache(maxsize=16)
+def _known_plane(content: bytes, dtype: str) -> _Plane:
+    """The plane of four points that are the same in every image."""
+    return _make_plane(np.frombuffer(content, dtype).reshape(4, 3))
+
+
+def _make_plane(object_points: Array) -> _Plane:
     edges = object_points[1:] - object_points[0]
     normal = cross(edges[0], edges[1], axis=-1)
     lengths, height = _norm(edges), abs((normal * edges[2]).sum())
@@ -106,7 +139,14 @@ def _plane_coordinates(object_points: Array) -> tuple[Array, Array]:
     normal, first = normal / area, edges[0] / lengths[0]
     basis = stack([first, cross(normal, first, axis=-1), normal]).T
     centred = object_points - object_points.mean(0)
-    return basis, (centred[:, :, None] * basis[:, :2]).sum(1).T
+    points = (centred[:, :, None] * basis[:, :2]).sum(1).T
+    xp = namespace(points)
+    corners = xp.concatenate([points, xp.ones_like(points[:1])])[:, :3]
+    moments = (points[:, None] * points).sum(-1)[..., None]
+    return _Plane(
+        basis, points, _areas(points)[:, None], _inverse_2x2(moments),
+        _inverse_3x3(corners)[..., None],
+    )  # fmt: skip
 
 
 def _norm(vectors: Array) -> Array:
@@ -114,7 +154,7 @@ def _norm(vectors: Array) -> Array:
     return namespace(vectors).sqrt((vectors**2).sum(-1))
 
 
-def _local_affinity(image_points: Array, plane: Array) -> tuple[Array, Array]:
+def _local_affinity(image_points: Array, plane: _Plane) -> tuple[Array, Array]:
     """Image of the plane's origin (2, B) and derivative of the map there (2, 2, B).
 
     Taken from the homography: with homogeneous coordinates p_i of the image and m_i of the plane,
@@ -123,14 +163,12 @@ def _local_affinity(image_points: Array, plane: Array) -> tuple[Array, Array]:
     """
     centred, mean = _centred(image_points)
     xp = namespace(centred)
-    moments = multiply(centred, plane.T[..., None])
-    affine = multiply(moments, _inverse_2x2((plane[:, None] * plane).sum(-1)[..., None]))
-    areas, plane_areas = _areas(centred), _areas(plane)[:, None]
-    depths = areas / plane_areas
+    affine = multiply(multiply(centred, plane.points.T[..., None]), plane.inverse_moments)
+    areas = _areas(centred)
+    depths = areas / plane.areas
     one = xp.ones_like(centred[:1, :3])
     columns = xp.concatenate([centred[:, :3], one]) * depths[:3]
-    reference = xp.concatenate([plane, xp.ones_like(plane[:1])])[:, :3]
-    homography = multiply(columns, _inverse_3x3(reference)[..., None])
+    homography = multiply(columns, plane.inverse_corners)
     homography = homography / homography[2:, 2:]
     offset = homography[:2, 2]
     derivative = homography[:2, :2] - offset[:, None] * homography[2:, :2]

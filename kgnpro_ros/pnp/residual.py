@@ -141,15 +141,17 @@ def make_problem(
     focal, center = (
         v.reshape(-1, 2).swapaxes(0, 1)[:, None] for v in (diagonal, camera_matrix[..., :2, 2])
     )
-    constants = keypoints.detach() if isinstance(keypoints, torch.Tensor) else keypoints
-    delta = config.relative_delta * weights.mean((-1, -2)) * _spread(constants)
+    pixels, inverse_sigmas = (contiguous(v.swapaxes(0, 2)) for v in (keypoints, weights))
+    constants = pixels.detach() if isinstance(pixels, torch.Tensor) else pixels
+    mean_weight = inverse_sigmas.sum((0, 1)) / (2 * len(object_points))
+    delta = config.relative_delta * mean_weight * _spread(constants)
     depth = weight = None
     if config.use_depth and center_depth is not None:
         depth, weight = _usable_depth(cast(center_depth, keypoints), depth_weight, len(keypoints))
     return PnPProblem(
         object_points=object_points,
-        image_points=contiguous((keypoints.swapaxes(0, 2) - center) / focal),
-        weights=contiguous(weights.swapaxes(0, 2) * focal),
+        image_points=(pixels - center) / focal,
+        weights=inverse_sigmas * focal,
         huber_delta=at_least(delta, MIN_HUBER_DELTA),
         depth=depth,
         depth_weight=weight,
@@ -325,12 +327,12 @@ def _depth_huber(problem: PnPProblem, residual: Array) -> tuple[Array, Array]:
     return _huber(squared, namespace(squared).full_like(squared, problem.depth_delta))
 
 
-def _spread(keypoints: Array) -> Array:
-    """Square root of the summed variances of both axes [px], shape (B,)."""
+def _spread(pixels: Array) -> Array:
+    """Square root of the summed variances of both axes [px], shape (B,), of (2, N, B)."""
     # Not Array.var, which warns when there are no grasps.
-    centered = keypoints - keypoints.mean(-2)[..., None, :]
-    variance = (centered**2).sum((-1, -2)) / (keypoints.shape[-2] - 1)
-    return namespace(variance).sqrt(variance)
+    count = pixels.shape[1]
+    centered = pixels - (pixels.sum(1) / count)[:, None]
+    return namespace(pixels).sqrt((centered**2).sum((0, 1)) / (count - 1))
 
 
 def _usable_depth(depth: Array, weight: Array | None, count: int) -> tuple[Array, Array]:

@@ -197,10 +197,12 @@ def _retract(rotation: Array, translation: Array, delta: Array) -> tuple[Array, 
     """Apply (dt, omega); the rotation by Cayley's map, equal to exp(omega) to second order."""
     old = batch_last(rotation)
     half = 0.5 * delta[..., 3:].swapaxes(-1, -2)[..., None, :]
-    once = cross(half, old, axis=-3)
-    twice = once + cross(half, once, axis=-3)
-    factor = 2.0 / (1.0 + (half**2).sum(-3)[..., None, :, :])
-    return batch_first(old + factor * twice), translation + delta[..., :3]
+    square = (half**2).sum(-3)[..., None, :, :]
+    # h x R + h x (h x R), the latter as h (h . R) - R (h . h).
+    change = cross(half, old, axis=-3)
+    change = change + half * (half * old).sum(-3)[..., None, :, :] - square * old
+    turned = old + 2.0 / (1.0 + square) * change
+    return batch_first(turned), translation + delta[..., :3]
 
 
 def _prefers_second(
@@ -220,15 +222,16 @@ def _prefers_second(
     lower = cost[1] < cost[0]
     if not config.choose_mode:
         return lower
-    center = translation + (rotation * problem.object_points.mean(0)).sum(-1)
-    xp = namespace(center)
+    xp = namespace(translation)
+    center = translation + rotation @ (problem.object_points.sum(0) / len(problem.object_points))
     away = (rotation[..., 0] * center).sum(-1) / xp.sqrt((center**2).sum(-1))
     score = cost - config.mode_gap / (1.0 + xp.exp(away / -APPROACH_SOFTNESS))
     second = score[1] < score[0]
     if tip_depth is None:
         return second
     tips = (rotation[..., None, 2, :] * problem.object_points[:2]).sum(-1) + translation[..., 2:]
-    error = xp.nan_to_num(abs(tips - cast(tip_depth, tips))).sum(-1)
+    error = abs(tips - cast(tip_depth, tips))
+    error = xp.where(xp.isfinite(error), error, xp.zeros_like(error)).sum(-1)
     tied = (abs(score[0] - score[1]) < TIE) & (error[0] != error[1])
     return xp.where(tied, error[1] < error[0], second)
 
@@ -269,8 +272,9 @@ def _like(mask: Array, values: Array) -> Array:
 def _status(solved: Array, in_front: Array, covariance: Array) -> Array:
     """GraspStatus of each element, (B,): a pose needs a certain minimum in front of the camera."""
     xp = namespace(covariance)
-    certain = xp.isfinite(covariance).all(-1).all(-1)
-    certain = certain & (covariance[..., range(6), range(6)] > 0).all(-1)
+    certain = xp.isfinite(covariance.sum((-2, -1)))
+    for i in range(6):
+        certain = certain & (covariance[..., i, i] > 0)
     status = xp.full_like(solved, int(GraspStatus.OK), dtype=xp.int64)
     status[~solved | (in_front & ~certain)] = int(GraspStatus.PNP_FAILED)
     status[solved & ~in_front] = int(GraspStatus.BEHIND_CAMERA)
