@@ -19,6 +19,7 @@ from tf2_msgs.msg import TFMessage
 
 from kgnpro_ros.config import NETWORK_PRESETS, DetectorConfig, NodeConfig
 from kgnpro_ros.exceptions import ConfigError
+from kgnpro_ros.execution.arm import ArmError, ArmFailure
 from kgnpro_ros.network.model import KeypointNetwork
 from kgnpro_ros.network.weights import save_model
 from kgnpro_ros.ros.detector_node import GraspDetectorNode
@@ -127,6 +128,34 @@ def test_a_target_frame_that_nobody_knows(local):
     response = client.detect_until(lambda r: r.success, wait_for_new_frame=True)
     assert response.success, response.message
     assert wait_until(lambda: not node.problems.unresolved)
+
+
+@pytest.mark.reliability("diagnostics: what is waited for")
+def test_the_executor_says_at_its_first_look_what_it_waits_for(ros):
+    """Half a second after its start, in one line: servers, and the topic that is silent."""
+    from kgnpro_ros.ros.executor_node import WATCH_PERIOD, GraspExecutorNode
+
+    assert WATCH_PERIOD < 3.0
+
+    def no_arm(*_):
+        raise ArmError(ArmFailure.CONNECTION, "no robot answers")
+
+    node = GraspExecutorNode(
+        no_arm, use_global_arguments=False,
+        namespace="lonely_arm", parameter_overrides=[Parameter("arm", value="mplib")],
+    )  # fmt: skip
+    try:
+        node._connection.close()
+        node._on_watch()
+        said = node._problems.last
+    finally:
+        node.close()
+        node.destroy_node()
+    assert said.startswith("waiting for "), said
+    assert "\n" not in said
+    for name in ("service", "detect_grasps", "panda_arm_controller/follow_joint_trajectory",
+                 "panda_hand_controller/gripper_cmd", "joint_states"):  # fmt: skip
+        assert name in said
 
 
 @pytest.mark.reliability("fault: parameters")
@@ -244,7 +273,7 @@ def test_a_model_that_is_swapped_while_the_node_runs(local, tmp_path):
 
 
 @pytest.mark.reliability("fault: load")
-def test_thirty_two_callers_at_once(local):
+def test_thirty_two_callers_at_once(local, record_property):
     """Each is answered in time, or told that too many wait; the camera is not held up."""
     camera = local(TestCamera("crowd", rate=20.0))
 
@@ -269,6 +298,11 @@ def test_thirty_two_callers_at_once(local):
         answered += [f.result() for f in futures]
     elapsed = time.monotonic() - began
     assert len(answered) == 96
+    for name, value in (
+        ("answered", sum(r.success for r in answered)), ("seconds", elapsed),
+        ("frames per second", (node.source.frames - frames) / elapsed),
+    ):  # fmt: skip
+        record_property(name, value)
     told = [r.message for r in answered if not r.success]
     assert all(m.startswith("busy: 4 calls are waiting already") for m in told), set(told)
     assert sum(r.success for r in answered) >= 3
