@@ -4,6 +4,7 @@
 
 import functools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -281,6 +282,46 @@ class TestRuns:
         path.write_text(path.read_text().replace('"picked"', '"stolen"'))
         with pytest.raises(DatasetError, match="no result of a trial"):
             read_record(path)
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_what_was_lifted_too_little_is_put_back_before_the_next_look(blocked):
+    """The hand goes down by the lift, opens, and comes up again; blocked, it opens all the same."""
+    pytest.importorskip("mplib")
+    from kgnpro_ros.execution.arm import ArmError, ArmFailure
+    from kgnpro_ros.simulation.trial_bench import _Session
+
+    done = []
+
+    class Arm:
+        def joints(self):
+            return np.zeros(7)
+
+        def plan_straight(self, pose, *, contact):
+            assert contact
+            if blocked:
+                raise ArmError(ArmFailure.IN_COLLISION, "something is in the way")
+            return float(pose[2, 3])
+
+        def execute(self, motion):
+            done.append(round(motion, 6))
+
+        def move_gripper(self, width):
+            done.append("open" if width == 0.08 else "close")
+
+        def detach(self):
+            done.append("detach")
+
+    above = np.eye(4)
+    above[2, 3] = 0.35
+    session = _Session.__new__(_Session)
+    session._rig = SimpleNamespace(arm=Arm())
+    session._bench = SimpleNamespace(
+        config=TrialConfig(), gripper=SimpleNamespace(max_width=0.08),
+        planner=SimpleNamespace(forward=lambda joints: above),
+    )  # fmt: skip
+    session._put_down()
+    assert done == (["open", "detach"] if blocked else [0.25, "open", "detach", 0.35])
 
 
 @pytest.mark.slow
