@@ -10,7 +10,7 @@ from pick_fakes import BASE, GRIPPER, FakeArm, grasp_at, scene_of
 
 from kgnpro_ros.config import CandidateConfig, PickConfig
 from kgnpro_ros.exceptions import PlanningError
-from kgnpro_ros.execution.arm import ArmFailure
+from kgnpro_ros.execution.arm import ArmError, ArmFailure
 from kgnpro_ros.execution.cancellation import Cancellation
 from kgnpro_ros.execution.pick import PickSequence
 from kgnpro_ros.execution.report import Place, Stage
@@ -254,6 +254,25 @@ def test_without_a_plan_the_next_way_or_candidate_is_taken(call, stage):
     assert failures(report) == [(0, stage, "in_collision")]
     assert report.picked == 0
     assert report.attempts == 1
+
+
+def test_jaws_open_no_wider_than_they_have_to_where_wide_ones_find_no_way():
+    arm = two_objects()
+    expected = []
+    arm.expect_opening = expected.append
+    plain = arm.plan_free
+
+    def narrow_only(T_base_tool, start=None):
+        if expected[-1] > 0.06:
+            raise ArmError(ArmFailure.IN_COLLISION, "the hand touches a neighbour")
+        return plain(T_base_tool, start)
+
+    arm.plan_free = narrow_only
+    report = pick(arm)
+    assert report.picked == 0
+    assert expected == [pytest.approx(0.08), pytest.approx(0.05)]
+    opened = next(value for name, value in arm.moves if name == "open")
+    assert opened == pytest.approx(0.05)
 
 
 def test_a_hand_that_would_touch_something_stops_a_little_before():
