@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -168,6 +168,25 @@ def train(
 
     settings = TrainConfig() if config is None else load_config(TrainConfig, config)
     _say(f"model: {run_training(settings, data, out, resume, allow or ())}")
+
+
+@app.command()
+def reproduce(
+    config: Annotated[Path, typer.Option(help="YAML with scenes, training and test sets.")],
+    out: Annotated[Path, typer.Option(help="Folder of everything; run again to go on.")],
+    minutes: Annotated[float | None, typer.Option(help="Minutes of training.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Generating processes.")] = None,
+) -> None:
+    """From nothing to an evaluated model: scenes, training, weights, evaluation, card."""
+    from kgnpro_ros.config import ReproduceConfig, config_from_dict, load_config
+    from kgnpro_ros.reproduce import reproduce as run
+
+    settings = load_config(ReproduceConfig, config)
+    if minutes is not None:
+        changed = {**asdict(settings.train), "max_minutes": minutes}
+        trained = config_from_dict(type(settings.train), changed, "--minutes")
+        settings = replace(settings, train=trained)
+    _say(f"model: {run(settings, out, workers, console)}")
 
 
 @app.command()

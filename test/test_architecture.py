@@ -26,7 +26,7 @@ HEIGHT = {
     "pnp": 3, "network": 3, "data": 3, "execution": 3, "predictions": 3, "viz": 3,
     "pipeline": 4,
     "training": 5, "evaluation": 5, "simulation": 5, "detect_files": 5,
-    "ablation": 6, "ros": 6, "msg": 6, "srv": 6, "action": 6,
+    "ablation": 6, "reproduce": 6, "ros": 6, "msg": 6, "srv": 6, "action": 6,
     "cli": 7,
 }  # fmt: skip
 

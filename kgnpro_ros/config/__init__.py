@@ -27,6 +27,7 @@ from kgnpro_ros.config.nodes import (
     SimConfig,
 )
 from kgnpro_ros.config.pose import PoseLossConfig, PosteriorConfig
+from kgnpro_ros.config.reproduce import ReproduceConfig, SceneSetConfig
 from kgnpro_ros.config.scenes import SceneConfig
 from kgnpro_ros.config.simulation import SimControllerConfig, WorldConfig
 from kgnpro_ros.config.training import AugmentConfig, LabelConfig, LossConfig, TrainConfig
@@ -57,7 +58,9 @@ __all__ = [
     "PosteriorConfig",
     "RankingConfig",
     "ReplayConfig",
+    "ReproduceConfig",
     "SceneConfig",
+    "SceneSetConfig",
     "SimConfig",
     "SimControllerConfig",
     "StageConfig",

@@ -128,6 +128,8 @@ class TrainConfig:
         crops_per_image: Successive crops of one image, which is read once.
         batch_size, workers: Per device.
         max_steps: Optimiser steps.
+        max_minutes: Minutes, over all stretches, after which the run ends although steps are left;
+            the schedule then follows whichever of the two is further on. None has no limit.
         learning_rate, weight_decay: AdamW.
         schedule: ``cosine`` (warm-up then cosine) or ``steps`` (x0.1 at 2/3 and 5/6).
         warmup_steps: Steps of linear warm-up.
@@ -153,6 +155,7 @@ class TrainConfig:
     batch_size: int = 8
     workers: int = 1
     max_steps: int = 5500
+    max_minutes: float | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     schedule: Literal["cosine", "steps"] = "cosine"
@@ -185,6 +188,10 @@ class TrainConfig:
         )
         for name in ("batch_size", "max_steps", "learning_rate", "gradient_clip"):
             require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        require(
+            self.max_minutes is None or self.max_minutes > 0,
+            f"max_minutes must be positive, got {self.max_minutes}",
+        )
         require(0 <= self.ema_decay < 1, f"ema_decay must be in [0, 1), got {self.ema_decay}")
         require(
             self.divergence_factor > 1 and self.divergence_steps >= 1,

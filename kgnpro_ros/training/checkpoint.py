@@ -24,7 +24,7 @@ CHECKPOINT = "last.ckpt"
 #: Settings that a resumed run may change without saying so: they decide how long and how fast it
 #: learns and on which machine, not what it learns from which data.
 FREE_SETTINGS = (
-    "max_steps", "learning_rate", "weight_decay", "gradient_clip", "ema_decay",
+    "max_steps", "max_minutes", "learning_rate", "weight_decay", "gradient_clip", "ema_decay",
     "divergence_factor", "divergence_steps", "checkpoint_minutes", "validation_interval",
     "workers", "precision", "devices", "num_nodes", "strategy",
 )  # fmt: skip

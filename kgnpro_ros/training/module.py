@@ -30,6 +30,7 @@ class GraspModule(L.LightningModule):
         skipped: Batches that were skipped because their loss was not finite.
         skipped_grasps: Grasps without a usable pose distribution.
         watch: Whether the loss is as it should be.
+        time_share: How much of the time of a run limited by time is over, 0 to 1.
     """
 
     def __init__(self, config: TrainConfig, card: dict[str, Any] | None = None) -> None:
@@ -38,7 +39,7 @@ class GraspModule(L.LightningModule):
         network = KeypointNetwork(config.architecture)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.skipped = self.skipped_grasps = 0
-        self._skip = False
+        self._skip, self.time_share = False, 0.0
         self.pose_loss = MonteCarloPoseLoss(config.pose) if config.loss.pose > 0 else None
         self.watch = LossWatch(config.divergence_factor)
 
@@ -114,9 +115,12 @@ class GraspModule(L.LightningModule):
         schedule.base_lrs = [rate for _ in schedule.base_lrs]
         for group in schedule.optimizer.param_groups:
             group["initial_lr"] = rate
-            group["lr"] = rate * learning_rate_factor(schedule.last_epoch, self.config)
+            group["lr"] = rate * self._rate_factor(schedule.last_epoch)
             if group["weight_decay"]:
                 group["weight_decay"] = self.config.weight_decay
+
+    def _rate_factor(self, step: int) -> float:
+        return learning_rate_factor(step, self.config, self.time_share)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient; drop it where it is not finite, so that weights stay usable."""
@@ -158,7 +162,7 @@ class GraspModule(L.LightningModule):
             {"params": plain, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
-        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, self.config))
+        schedule = LambdaLR(optimizer, lambda step: self._rate_factor(step))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -173,14 +177,14 @@ def pose_share(step: int, config: LossConfig) -> float:
     return min(1.0, max(0.0, (step + 1 - config.pose_start) / max(1, config.pose_ramp)))
 
 
-def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Learning rate at a step relative to its maximum.
+def learning_rate_factor(step: int, config: TrainConfig, time_share: float = 0.0) -> float:
+    """Learning rate at a step, with so much of its time over, relative to its maximum.
 
     ``steps`` is the paper's: x0.1 after 2/3 and again after 5/6 of the run (epochs 200 and 250 of
     300); ``cosine`` falls to 1 % at the end.
     """
     warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    progress = min(1.0, step / config.max_steps)
+    progress = min(1.0, max(step / config.max_steps, time_share))
     if config.schedule == "steps":
         return warmup * (1.0 if progress < 2 / 3 else 0.1 if progress < 5 / 6 else 0.01)
     return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))

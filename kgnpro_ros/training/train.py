@@ -23,7 +23,7 @@ from kgnpro_ros.config import TrainConfig, config_from_dict, dump_config
 from kgnpro_ros.data.dataset import GraspDataset
 from kgnpro_ros.data.kgn_format import open_dataset
 from kgnpro_ros.exceptions import DatasetError, ModelError
-from kgnpro_ros.network.weights import save_model
+from kgnpro_ros.network.weights import find_model, save_model
 from kgnpro_ros.training.checkpoint import (
     CHECKPOINT,
     Checkpointer,
@@ -31,6 +31,7 @@ from kgnpro_ros.training.checkpoint import (
     load_checkpoint,
 )
 from kgnpro_ros.training.module import GraspModule
+from kgnpro_ros.training.pace import Pace
 from kgnpro_ros.training.samples import Batch, CropDataset, ResumableSampler, collate
 from kgnpro_ros.training.start import load_start
 
@@ -95,6 +96,7 @@ def train(
 
 def _trainer(config: TrainConfig, out: Path, done: int) -> L.Trainer:
     """Lightning's trainer for a run that has ``done`` steps behind it."""
+    checkpointer = Checkpointer(out, config.checkpoint_minutes)
     return L.Trainer(
         max_steps=config.max_steps,
         devices=config.devices, num_nodes=config.num_nodes, strategy=config.strategy,
@@ -106,7 +108,7 @@ def _trainer(config: TrainConfig, out: Path, done: int) -> L.Trainer:
         callbacks=[
             WeightAveraging(avg_fn=partial(running_average, decay=config.ema_decay)),
             LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=10),
-            Checkpointer(out, config.checkpoint_minutes),
+            checkpointer, Pace(config, checkpointer.hours),
         ],
         use_distributed_sampler=False, enable_checkpointing=False,
         val_check_interval=config.validation_interval, check_val_every_n_epoch=None,
@@ -154,23 +156,31 @@ def split_scenes(
     return train_scenes, val_scenes
 
 
-def export_checkpoint(run: Path, name: str = "model") -> Path:
+def export_checkpoint(run: Path, name: str = "model", folder: Path | None = None) -> Path:
     """Write the averaged weights of a run's newest checkpoint as a model file with its card.
 
     Args:
         run: Folder of the run.
         name: Stem of the file.
+        folder: Where it is written; the folder of the run if None.
+
+    Returns:
+        The file, the first one where a large model is written in shards.
     """
     content = load_checkpoint(run / CHECKPOINT)
     config = config_from_dict(TrainConfig, content["kgnpro_config"], str(run / CHECKPOINT))
     module = GraspModule(config)
     module.load_state_dict(content["state_dict"])
-    hours = [s["hours"] for s in content["callbacks"].values() if "hours" in s]
+    states = list(content["callbacks"].values())
     details = {**content["kgnpro_card"], "steps": content["global_step"]}
-    details["hours"] = round(max(hours, default=0.0), 3)
-    path = run / f"{name}.safetensors"
+    details["hours"] = round(max((s["hours"] for s in states if "hours" in s), default=0.0), 3)
+    pace = next((s for s in states if s.get("seconds")), None)
+    if pace is not None:
+        details["images_per_second"] = round(pace["images"] / pace["seconds"], 1)
+    path = (folder or run) / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_model(module.network, path, details)
-    return path
+    return find_model(path)
 
 
 def describe_run(
