@@ -10,8 +10,6 @@ time and the ratio mean more than the wall time.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kgnpro_ros.config import PnPConfig
+from kgnpro_ros.evaluation.timing import measure
 from kgnpro_ros.geometry import so3
 from kgnpro_ros.geometry.gripper import canonical_keypoints
 from kgnpro_ros.pnp.residual import project
@@ -50,19 +49,6 @@ def opencv_loop(keypoints: Tensor) -> None:
             cv2.solvePnPRefineLM(flat, pixels, camera, None, vector, shift)
 
 
-def measure(function: Callable[[], object], repetitions: int) -> dict[str, float]:
-    """Milliseconds: wall median, processor median and least processor time."""
-    for _ in range(5):
-        function()
-    wall, processor = [], []
-    for _ in range(repetitions):
-        start, start_processor = time.perf_counter(), time.process_time()
-        function()
-        wall.append(1e3 * (time.perf_counter() - start))
-        processor.append(1e3 * (time.process_time() - start_processor))
-    return {"wall": np.median(wall), "cpu": np.median(processor), "least": min(processor)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=int, default=100)
@@ -80,8 +66,8 @@ def main() -> None:
     print(f"{arguments.candidates} candidates, at most {config.iterations} steps from two seeds")
     print(f"{'[ms]':28s}{'wall median':>12s}{'cpu median':>12s}{'cpu least':>12s}")
     for name, times in (("batched solver", ours), ("OpenCV IPPE + LM loop", theirs)):
-        print(f"{name:28s}{times['wall']:12.2f}{times['cpu']:12.2f}{times['least']:12.2f}")
-    print(f"OpenCV / batched: {theirs['least'] / ours['least']:.1f} (least processor time)")
+        print(f"{name:28s}{times.median:12.2f}{times.cpu_median:12.2f}{times.cpu_least:12.2f}")
+    print(f"OpenCV / batched: {theirs.cpu_least / ours.cpu_least:.1f} (least processor time)")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,12 @@ ratio to it means more than milliseconds.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from kgnpro_ros.config import PoseLossConfig, PosteriorConfig
+from kgnpro_ros.evaluation.timing import measure
 from kgnpro_ros.geometry import so3
 from kgnpro_ros.geometry.gripper import canonical_keypoints
 from kgnpro_ros.pnp.loss import MonteCarloPoseLoss
@@ -35,19 +33,6 @@ def make_poses(count: int) -> tuple[Tensor, Tensor]:
     translation = torch.rand(count, 3, generator=generator) * 0.4 - 0.2
     translation[:, 2] += 0.8
     return rotation, translation
-
-
-def measure(function: Callable[[], object], repetitions: int) -> tuple[float, float, float]:
-    """Milliseconds: wall median, least wall time, median processor time of all threads."""
-    for _ in range(3):
-        function()
-    wall, processor = [], []
-    for _ in range(repetitions):
-        start, start_processor = time.perf_counter(), time.process_time()
-        function()
-        wall.append(1e3 * (time.perf_counter() - start))
-        processor.append(1e3 * (time.process_time() - start_processor))
-    return float(np.median(wall)), min(wall), float(np.median(processor))
 
 
 def main() -> None:
@@ -82,8 +67,8 @@ def main() -> None:
     )
     print(f"{'[ms]':28s}{'wall median':>12s}{'wall least':>12s}{'cpu median':>12s}")
     for name, times in rows.items():
-        print(f"{name:28s}" + "".join(f"{value:12.1f}" for value in times))
-    ratio = rows["forward + backward"][1] / rows["matrix product, 2 GFLOP"][1]
+        print(f"{name:28s}{times.median:12.1f}{times.least:12.1f}{times.cpu_median:12.1f}")
+    ratio = rows["forward + backward"].least / rows["matrix product, 2 GFLOP"].least
     print(f"forward + backward / matrix product: {ratio:.1f} (least wall times)")
 
 

@@ -8,8 +8,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,52 +21,15 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from kgnpro_ros.config import DetectorConfig
+from kgnpro_ros.evaluation.timing import WARM_UP, Times, measure, summary
 from kgnpro_ros.geometry import canonical_keypoints
 from kgnpro_ros.pipeline import Detection, GraspDetector
 from kgnpro_ros.types import RGBDImage
 from kgnpro_ros.version import __version__
 
-WARM_UP = 5
 #: Side of the matrices whose product gives the machine's rate.
 MATRIX = 1536
 STAGES_AFTER_NETWORK = ("decode", "pnp", "filters")
-
-
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds over the runs.
-
-    Attributes:
-        median, p95: Median and 95th percentile of the wall clock.
-        cpu_least, cpu_median: Processor time of all threads, which says more on a busy machine.
-    """
-
-    median: float
-    p95: float
-    cpu_least: float
-    cpu_median: float
-
-
-def measure(function: Callable[[], object], runs: int, warm_up: int = WARM_UP) -> Times:
-    """Time a function."""
-    for _ in range(warm_up):
-        function()
-    wall, processor = [], []
-    for _ in range(runs):
-        start, start_processor = time.perf_counter(), time.process_time()
-        function()
-        wall.append(1e3 * (time.perf_counter() - start))
-        processor.append(1e3 * (time.process_time() - start_processor))
-    return summary(wall, processor)
-
-
-def summary(wall: Sequence[float], processor: Sequence[float] = ()) -> Times:
-    """Times of measured milliseconds; NaN where no processor time was taken."""
-    return Times(
-        float(np.median(wall)), float(np.percentile(wall, 95)),
-        min(processor, default=float("nan")),
-        float(np.median(processor)) if len(processor) else float("nan"),
-    )  # fmt: skip
 
 
 def matmul_rate(device: torch.device, runs: int = 7) -> float:
