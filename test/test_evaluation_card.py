@@ -29,9 +29,11 @@ def model(tmp_path):
         "data": [{"mode": "multi", "look": "kgn", "seed": 5, "scenes": 30, "views": 5,
                   "depth_noise": True, "classes": "ring", "training_scenes": 29,
                   "counts": {"objects": 77}}],
-        "training": {"crop": 256, "batch_size": 8, "seed": 3},
+        "training": {"crop": 256, "batch_size": 8, "seed": 3,
+                     "start": "/somewhere/else/last.ckpt"},
         "steps": 1234, "hours": 1.5, "machine": "2 CPU cores", "torch": "2",
-        "history": ["one", "two"], "start": {"file": "/somewhere/else/last.ckpt", "sha256": "0", "new_heads": []},
+        "history": ["one", "two"],
+        "start": {"file": "/somewhere/else/last.ckpt", "sha256": "0", "new_heads": []},
     }  # fmt: skip
     save_model(KeypointNetwork(NETWORK_PRESETS["tiny"]), path, details)
     return path
@@ -112,7 +114,8 @@ def test_what_else_a_card_tells(model, tmp_path):
     assert "inside the 90 % one 83.4 %" in text
     assert "| ring | 40 | 0.0 | 11.1 | 22.2 |" in text
     assert "stick" not in text
-    assert "/somewhere" not in text
+    assert "| started from | last.ckpt |" in text
+    assert "/somewhere" not in text + model.with_suffix(".json").read_text()
     assert "`test_single`, 50 scenes, 250 images, 248 objects" in text
 
 

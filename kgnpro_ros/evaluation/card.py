@@ -51,12 +51,22 @@ def update_card(
         results["gallery"] = _gallery(gallery, path.parent)
     if not results["sets"] and not results["gallery"]:
         raise ModelError(f"{path} holds no figures of {loaded.path} yet; give --report NAME=FILE")
-    card = {**loaded.card, "results": results}
+    card = {**_portable(loaded.card), "results": results}
     text = card_text(path.stem, card)
     write_text_atomically(path, json.dumps(card, indent=1, allow_nan=False) + "\n")
     markdown = path.with_suffix(".md")
     write_text_atomically(markdown, text)
     return markdown
+
+
+def _portable(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card with names instead of paths, which mean nothing on another machine."""
+    result = dict(card)
+    for part, key in (("start", "file"), ("training", "start")):
+        values = result.get(part)
+        if isinstance(values, dict) and isinstance(values.get(key), str):
+            result[part] = {**values, key: Path(values[key]).name}
+    return result
 
 
 def _kept(stored: Any, sha256: str) -> dict[str, Any]:
