@@ -31,6 +31,9 @@ from kgnpro_ros.types import FloatArray
 STOP_GRACE = 0.15
 #: Between two looks for a server that is not there yet [s].
 SERVER_POLL = 0.05
+#: Joint states come on a way of their own, and may be older than the result of a motion: they are
+#: waited for this long [s] until they are this near its end [rad]. Contact may hold the arm off it.
+SETTLE_TIME, SETTLED = 0.5, 0.01
 
 
 class RosControllers:
@@ -100,12 +103,23 @@ class RosControllers:
         result = call.result
         good = result.error_code == FollowJointTrajectory.Result.SUCCESSFUL
         if call.status == GoalStatus.STATUS_SUCCEEDED and good:
+            self.settle(trajectory.positions[-1])
             return
         word = STATUS_WORDS.get(call.status, f"ended with status {call.status}")
         reason = result.error_string or f"error code {result.error_code}"
         raise ArmError(
             ArmFailure.ABORTED, f"{self._actions[id(self._arm)]} {word} the trajectory: {reason}"
         )
+
+    def settle(self, end: FloatArray) -> None:
+        """Wait a moment until the measured joints are where a motion ended [rad], shape (J,)."""
+        deadline = time.monotonic() + SETTLE_TIME
+        while np.abs(self.joints() - end).max() > SETTLED:
+            with self._changed:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or self._stopped:
+                    return
+                self._changed.wait(remaining)
 
     def move_gripper(self, width: float) -> GripperState:
         """Open or close to an opening [m]."""

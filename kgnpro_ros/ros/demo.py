@@ -142,6 +142,7 @@ def _pick_plan(out: Path, given: Mapping[str, object], seed: int) -> Plan:
         "home": list(HOME),
         "detect_timeout": 60.0, "observe_timeout": 30.0,
         "controllers.joints_timeout": 10.0, "controllers.time_scale": 20.0,
+        "controllers.answer_timeout": 10.0,
     }  # fmt: skip
     nodes = {
         "sim": _command("sim_node", sim),

@@ -73,6 +73,11 @@ class Spinner:
 
     def pause(self):
         """Spin no more; what runs goes on. Only now a test may destroy what a node serves."""
+        self._end()
+        # Asked in another way, rclpy lets go of what it waited for: till then it stays in use.
+        self._executor.spin_once(timeout_sec=0)
+
+    def _end(self):
         self._stop.set()
         self._thread.join(timeout=30)
         assert not self._thread.is_alive()
@@ -81,7 +86,7 @@ class Spinner:
         for node in self._nodes:
             if hasattr(node, "close"):
                 node.close()
-        self.pause()
+        self._end()
         self._executor.shutdown(timeout_sec=30)
         for node in self._nodes:
             node.destroy_node()

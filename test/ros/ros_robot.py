@@ -21,13 +21,19 @@ class ScriptedRobot(Node):
     """Goes where a trajectory ends, at once, unless ``arm`` or ``gripper`` say otherwise.
 
     ``arm`` and ``gripper`` are one of: ok, reject, abort, hang (until cancelled), deaf (no answer
-    to the goal for a second), stall (gripper: aborts as stalled).
+    to the goal for a second), stall (gripper: aborts as stalled). Between fingers that close there
+    is something of the finger position ``held``, until the arm has reached ``drop_after`` goals.
+    Joint states show the end of a motion ``lag`` seconds after its result.
     """
 
     def __init__(self, name: str, joints=JOINTS) -> None:
         super().__init__(name)
         self.arm = self.gripper = "ok"
         self.silent = False
+        self.lag = 0.0
+        self.held: float | None = None
+        self.drop_after = 1000
+        self.reached = 0
         self.joints = joints
         self.positions = np.zeros(len(joints))
         self.width_position = 0.0
@@ -88,7 +94,14 @@ class ScriptedRobot(Node):
             result.error_string = "joint_1 is 0.4 rad off its path"
             handle.abort()
         else:
-            self.positions = np.array(handle.request.trajectory.points[-1].positions)
+            end = np.array(handle.request.trajectory.points[-1].positions)
+            if self.lag:
+                timer = threading.Timer(self.lag, setattr, (self, "positions", end))
+                timer.daemon = True
+                timer.start()
+            else:
+                self.positions = end
+            self.reached += 1
             handle.succeed()
         return result
 
@@ -103,7 +116,13 @@ class ScriptedRobot(Node):
         elif self.gripper == "stall":
             result.position, result.stalled = 0.012, True
             handle.abort()
+        elif self._holds() and result.position < self.held:
+            result.position, result.stalled = self.held, True
+            handle.succeed()
         else:
             result.reached_goal = True
             handle.succeed()
         return result
+
+    def _holds(self) -> bool:
+        return self.held is not None and self.reached < self.drop_after

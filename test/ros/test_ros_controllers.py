@@ -52,7 +52,7 @@ def connect(local):
 @pytest.fixture(autouse=True)
 def well_behaved(robot):
     robot.arm = robot.gripper = "ok"
-    robot.silent = False
+    robot.silent, robot.lag = False, 0.0
     robot.goals.clear()
     robot.started.clear()
     robot.cancelled.clear()
@@ -78,6 +78,18 @@ def test_the_trajectory_arrives_as_it_is_and_the_joints_come_back(robot, connect
     assert goal.points[1].time_from_start.nanosec == 500_000_000
     assert wait_until(lambda: np.allclose(controllers.joints(), (0.1, -0.2, 0.3)))
     assert controllers.missing() == []
+
+
+def test_joint_states_that_lag_behind_the_result_are_waited_for(robot, connect):
+    """Else the arm would seem to stand away from the start of its next motion."""
+    controllers = connect()
+    controllers.joints()
+    robot.lag = 0.2
+    controllers.follow(trajectory(end=(0.5, 0.5, 0.5)))
+    np.testing.assert_allclose(controllers.joints(), (0.5, 0.5, 0.5))
+    robot.lag = 30.0  # held back by contact: that is for the next motion to find
+    controllers.follow(trajectory(end=(0.9, 0.5, 0.5)))
+    np.testing.assert_allclose(controllers.joints(), (0.5, 0.5, 0.5))
 
 
 def test_joints_come_in_the_planners_order(robot, connect):

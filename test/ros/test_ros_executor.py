@@ -140,12 +140,17 @@ def test_a_pick_reports_every_stage_in_order(user, arm):
     assert arm.counts == {"plan_free": 1, "plan_straight": 2, "execute": 3, "gripper": 3}
 
 
-def test_what_was_picked_is_put_where_the_goal_says_and_the_arm_goes_home(user, arm):
+def over_the_table():
+    """A place that the camera looks at."""
     place = PoseStamped()
     place.header.frame_id = FRAME
     place.pose.position.z = 0.4
     place.pose.orientation.w = 1.0
-    _, result = user.pick(use_place_pose=True, place_pose=place)
+    return place
+
+
+def test_what_was_picked_is_put_where_the_goal_says_and_the_arm_goes_home(user, arm):
+    _, result = user.pick(use_place_pose=True, place_pose=over_the_table())
     assert result.success
     assert stages(result)[-5:] == ["move_place", "lower", "release", "leave", "home"]
     assert arm.log[-2:] == ["plan_joints", "execute"]
@@ -233,6 +238,74 @@ def test_cancel_stops_the_arm_in_every_stage(user, arm, stage):
     assert result.stages[-1].message.startswith("cancelled")
     assert "home" not in stages(result)
     assert waited < PATIENCE / 2
+    assert_next_goal_works(user, arm)
+
+
+#: The same after the object is in the air, with the number of the call in a pick with a place.
+HANGING_PLACE = {
+    "plan_place": ("plan_free", 2), "move_place": ("execute", 4), "lower": ("execute", 5),
+    "release": ("gripper", 5), "leave": ("execute", 6),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", HANGING_PLACE)
+def test_cancel_on_the_way_to_the_place(user, arm, stage):
+    arm.hang[HANGING_PLACE[stage]] = True
+    call = user.send(use_place_pose=True, place_pose=over_the_table())
+    assert arm.hanging.wait(PATIENCE)
+    assert wait_until(lambda: user.feedback[-1].stage == stage)
+    call.cancel()
+    assert arm.stopped.wait(PATIENCE)
+    status, result = user.result(call)
+    assert status == GoalStatus.STATUS_CANCELED
+    assert (result.stages[-1].stage, result.stages[-1].ok) == (stage, False)
+    assert result.stages[-1].message.startswith("cancelled")
+    assert_next_goal_works(user, arm)
+
+
+#: Way back after a failed lift: stage, and the number of its motion.
+HANGING_BACK = {"put_back": ("execute", 4), "release": ("gripper", 3), "retreat": ("execute", 5)}
+
+
+@pytest.mark.parametrize("stage", HANGING_BACK)
+def test_cancel_on_the_way_back_after_a_failure(user, arm, stage):
+    arm.fail[("execute", 3)] = ArmFailure.ABORTED
+    arm.hang[HANGING_BACK[stage]] = True
+    call = user.send()
+    assert arm.hanging.wait(PATIENCE)
+    assert wait_until(lambda: user.feedback[-1].stage == stage)
+    call.cancel()
+    status, result = user.result(call)
+    assert status == GoalStatus.STATUS_CANCELED
+    assert arm.stopped.is_set()
+    assert [item.stage for item in failed(result)] == ["lift", stage]
+    assert "could not be brought away" in result.message
+    assert_next_goal_works(user, arm)
+
+
+def test_cancel_on_the_way_home_stops_the_arm_after_a_finished_pick(user, arm):
+    arm.hang[("execute", 7)] = True
+    call = user.send(use_place_pose=True, place_pose=over_the_table())
+    assert arm.hanging.wait(PATIENCE)
+    assert wait_until(lambda: user.feedback[-1].stage == "home")
+    call.cancel()
+    _, result = user.result(call)
+    assert arm.stopped.is_set()
+    assert result.success
+    assert "did not get home" in result.message
+    assert failed(result)[-1].stage == "home"
+    assert_next_goal_works(user, arm)
+
+
+def test_a_plan_that_fails_is_reported_for_every_candidate(user, arm):
+    for number in range(1, 20):
+        arm.fail[("plan_free", number)] = ArmFailure.NO_PLAN
+    status, result = user.pick()
+    assert status == GoalStatus.STATUS_ABORTED
+    causes = {(s.candidate, s.stage, s.message.partition(":")[0]) for s in failed(result)}
+    assert causes == {(0, "plan_pregrasp", "no_plan"), (1, "plan_pregrasp", "no_plan")}
+    assert "plan_pregrasp" in result.message
+    assert "execute" not in arm.counts
     assert_next_goal_works(user, arm)
 
 
