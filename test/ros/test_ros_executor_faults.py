@@ -119,10 +119,14 @@ FAULTS = {
     "no_plan_from_beyond_a_limit": (out_of_its_limits, "plan_pregrasp", "no_plan"),
     "driver_gone": (gone, "move_pregrasp", "connection"),
 }
+#: Their like is among the others, or among the faults of the scripted arm.
+SLOW = ("arm_aborts", "gripper_rejects", "closes_on_nothing")
 
 
 @pytest.mark.reliability("fault: pick, robot")
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=pytest.mark.slow if f in SLOW else ()) for f in FAULTS]
+)
 def test_a_fault_of_the_robot(user, robot, camera, surroundings, fault):
     spoil, stage, cause = FAULTS[fault]
     spoil(robot)

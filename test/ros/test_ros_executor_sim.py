@@ -175,7 +175,9 @@ def oracle(spin, processes):
 def test_the_ball_is_lifted_and_put_into_the_box(oracle):
     status, result = oracle.result(oracle.send(place=True))
     assert status == GoalStatus.STATUS_SUCCEEDED, result.message
-    assert result.lifted_height == pytest.approx(0.1)
+    # Measured: some millimetres less or more than planned, and not the plan.
+    assert result.lifted_height == pytest.approx(0.1, abs=0.01)
+    assert result.lifted_height != 0.1
     assert all(stage.ok for stage in result.stages)
     assert wait_until(lambda: oracle.ball()["in_box"])
 
