@@ -39,12 +39,14 @@ class GraspPublishers:
         self._picture = publisher(Image, "debug_image")
 
     def publish(self, detection: Detection) -> None:
-        """Publish one result; without grasps the arrays are empty."""
+        """Publish one result where someone listens; without grasps the arrays are empty."""
         grasps, stamp = detection.grasps, detection.header.stamp
-        self._poses.publish(grasps_to_pose_array(grasps, stamp))
-        self._candidates.publish(
-            grasps_to_candidates(grasps, detection.gripper, stamp, detection.instances)
-        )
+        if self._poses.get_subscription_count():
+            self._poses.publish(grasps_to_pose_array(grasps, stamp))
+        if self._candidates.get_subscription_count():
+            self._candidates.publish(
+                grasps_to_candidates(grasps, detection.gripper, stamp, detection.instances)
+            )
         if self._markers.get_subscription_count():
             self._markers.publish(grasps_to_markers(grasps, detection.gripper, stamp))
         if self._picture.get_subscription_count():
