@@ -120,7 +120,7 @@ FAULTS = {
     "driver_gone": (gone, "move_pregrasp", "connection"),
 }
 #: Their like is among the others, or among the faults of the scripted arm.
-SLOW = ("arm_aborts", "gripper_rejects", "closes_on_nothing")
+SLOW = ("arm_aborts", "gripper_rejects", "gripper_aborts", "closes_on_nothing")
 
 
 @pytest.mark.reliability("fault: pick, robot")
