@@ -131,7 +131,7 @@ def test_fingertips_stay_above_the_table(angle, about):
     pose = tilted(angle, about)
     reach = pose[2, 3] - lowest_tip(pose, 0.05, 0.0095)
     pose[2, 3] = reach - 0.003  # 3 mm in the table
-    (candidate,) = select(batch([pose]), table=0.0).candidates
+    (candidate,) = select(batch([pose]), table=0.0, max_leveling=0.0).candidates
     assert lowest_tip(candidate.poses[0], 0.05, 0.0095) == pytest.approx(0.001, abs=1e-6)
     shift = candidate.poses[0][:3, 3] - pose[:3, 3]
     np.testing.assert_allclose(np.cross(shift, pose[:3, 0]), 0.0, atol=1e-12)

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from kgnpro_ros.config import CandidateConfig
 from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.execution.candidates import select_candidates
-from kgnpro_ros.execution.hand_fit import fit_hand, tip_heights
+from kgnpro_ros.execution.hand_fit import fit_hand, leveled, tip_heights
 
 #: The grasp closes along y and comes down; its origin is 4 cm above the table.
 GRASP = grasp_at(0.5, 0.0, 0.04)
@@ -144,3 +144,51 @@ def test_candidates_that_touch_something_come_later():
 def test_steps_have_to_be_lengths():
     with pytest.raises(ConfigError, match="fit_retreat_steps must be positive"):
         CandidateConfig(fit_retreat_steps=(0.0,))
+
+
+# ---------------------------------------------------------------------- level at the table
+
+
+def tilted(about, angle, z):
+    pose = grasp_at(0.5, 0.0, z)
+    turn = Rotation.from_euler(about, angle, degrees=True).as_matrix()
+    pose[:3, :3] = turn @ pose[:3, :3]
+    return pose
+
+
+def level(pose, width=0.05, table=0.0, **settings):
+    poses, widths = np.array([pose]), np.array([width])
+    return leveled(poses, widths, table, GRIPPER, CandidateConfig(**settings))[0]
+
+
+@pytest.mark.parametrize("angle", [-20.0, 8.0, 25.0])
+def test_a_hand_that_the_table_would_stop_is_turned_level(angle):
+    pose = tilted("x", angle, 0.006)
+    turned = level(pose)
+    np.testing.assert_allclose(turned[:3, :3], grasp_at(0, 0, 0)[:3, :3], atol=1e-12)
+    np.testing.assert_array_equal(turned[:3, 3], pose[:3, 3])
+    assert Rotation.from_matrix(pose[:3, :3].T @ turned[:3, :3]).magnitude() == pytest.approx(
+        np.radians(abs(angle))
+    )
+
+
+def test_a_hand_that_leans_both_ways_keeps_its_breadth_axis():
+    pose = tilted("xy", [15.0, 20.0], 0.004)
+    turned = level(pose)
+    assert turned[2, 2] == pytest.approx(0.0, abs=1e-12)
+    assert turned[2, 0] < pose[2, 0]
+    np.testing.assert_allclose(turned[:3, 1], pose[:3, 1], atol=1e-12)
+    np.testing.assert_allclose(turned[:3, :3] @ turned[:3, :3].T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(turned[:3, :3]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("pose", "limit"),
+    [
+        (tilted("x", 20.0, 0.10), 30.0),  # far from the table
+        (tilted("x", 35.0, 0.004), 30.0),  # meant to be tilted
+        (tilted("x", 20.0, 0.004), 0.0),  # switched off
+    ],
+)
+def test_other_hands_stay_tilted(pose, limit):
+    np.testing.assert_array_equal(level(pose, max_leveling=limit), pose)

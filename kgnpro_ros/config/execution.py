@@ -28,6 +28,8 @@ class CandidateConfig:
             reach the table is moved back along its approach by up to this length.
         tip_clearance: Height above the table [m] that the tips keep, as far as that allows.
         tip_penetration: Tips that are then farther than this [m] below the table reject the grasp.
+        max_leveling: A hand whose lower finger would reach the table is turned until its closing
+            axis lies level, if it is tilted by up to this angle [deg]: it holds low things better.
         widening: The jaws open wider than detected by up to this [m], as far as nothing that was
             observed is in the way: nobody has seen the far side of the object.
         widening_step: Openings that are looked at are this far [m] apart.
@@ -45,6 +47,7 @@ class CandidateConfig:
     tip_overhang: float = ranged(0.0095, 0.0, 0.1)
     tip_clearance: float = ranged(0.001, 0.0, 0.1)
     tip_penetration: float = ranged(0.002, 0.0, 0.1)
+    max_leveling: float = ranged(30.0, 0.0, 89.0)
     widening: float = ranged(0.04, 0.0, 0.2)
     widening_step: float = ranged(0.005, 0.001, 0.1)
     fit_retreat_steps: tuple[float, ...] = (0.005, 0.01)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kgnpro_ros.config import CandidateConfig
 from kgnpro_ros.execution.arm import Arm
-from kgnpro_ros.execution.hand_fit import HandFit, fit_hand, tip_heights
+from kgnpro_ros.execution.hand_fit import HandFit, fit_hand, leveled, tip_heights
 from kgnpro_ros.geometry.gripper import Gripper
 from kgnpro_ros.types import GraspBatch, GraspStatus
 
@@ -131,7 +131,10 @@ def _fitted(
     """The grasps among the observed points."""
     widths = np.clip(grasps.widths, gripper.min_width, gripper.max_width)
     observed = np.zeros((0, 3)) if points is None else points
-    return fit_hand(grasps.poses, widths, observed, gripper, config, table_height)
+    poses = grasps.poses
+    if table_height is not None:
+        poses = leveled(poses, widths, table_height, gripper, config)
+    return fit_hand(poses, widths, observed, gripper, config, table_height)
 
 
 def _above_table(

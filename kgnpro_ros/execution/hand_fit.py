@@ -106,6 +106,38 @@ def fit_hand(
     return HandFit(fitted, chosen, least, fits)
 
 
+def leveled(
+    poses: FloatArray, widths: FloatArray, table: float, gripper: Gripper, config: CandidateConfig
+) -> FloatArray:
+    """Turn hands whose lower finger would reach the table first until both fingers do.
+
+    What lies on a table is best held across its upright sides; a tilted hand is stopped by its
+    lower finger, and holds a low thing above its middle, where it slips. The hand turns about the
+    grasp frame's y, and its origin stays where it is.
+
+    Args:
+        poses: ``T_base_grasp``, shape (N, 4, 4).
+        widths: Jaw openings [m], shape (N,).
+        table: Its top along z of the base frame [m].
+        gripper: Breadth and thickness of the fingers.
+        config: ``max_leveling`` and the fingertips.
+
+    Returns:
+        The poses, shape (N, 4, 4); those that are not near the table, or tilted by more than
+        ``max_leveling``, stay as they are.
+    """
+    low = tip_heights(poses, widths[:, None], table, gripper, config)[:, 0] < config.tip_clearance
+    up = poses[:, 2, :3]
+    angle = np.arctan2(-up[:, 2] * np.sign(up[:, 0]), np.abs(up[:, 0]))
+    turned = low & (np.abs(angle) <= np.radians(config.max_leveling))
+    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    result = poses.copy()
+    x, z = poses[:, :3, 0], poses[:, :3, 2]
+    result[turned, :3, 0] = (cosine * x - sine * z)[turned]
+    result[turned, :3, 2] = (sine * x + cosine * z)[turned]
+    return result
+
+
 def tip_heights(
     poses: FloatArray, openings: FloatArray, table: float, gripper: Gripper, config: CandidateConfig
 ) -> FloatArray:
