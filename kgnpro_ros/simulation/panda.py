@@ -56,7 +56,7 @@ _ARM_CONTACT = {"contype": TABLE_BIT, "conaffinity": OBJECT_BIT, "group": COLLIS
 #: more the lighter the object, and a stick of some grams would vanish between soft ones.
 _RIGID, _HARD = (0.004, 1.0), (0.998, 0.9998, 0.0005, 0.5, 2.0)
 #: Profile of a fingertip's face: share of half its breadth, and how far it lies back there [m].
-_CROWN = ((0.65, 0.0), (1.0, 0.0012))
+_CROWN = ((0.35, 0.0), (0.7, 0.0007), (1.0, 0.0018))
 
 
 def panda_urdf() -> Path:
@@ -169,7 +169,7 @@ def _dress_fingers(spec: mujoco.MjSpec, pad_friction: float) -> None:
 
 
 def _crown(spec: mujoco.MjSpec, pad: mujoco.MjsGeom) -> None:
-    """Give the box of a fingertip the rounded edges of yielding rubber.
+    """Give the box of a fingertip the crowned face of yielding rubber.
 
     The edges of a hard flat face dig into the seams between the convex pieces of a hollow thing:
     contacts along the face then push with kilonewtons, and the thing bursts out of the hand.
