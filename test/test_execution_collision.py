@@ -12,8 +12,9 @@ from support.box_scene import box_scene
 from kgnpro_ros.config import FilterConfig
 from kgnpro_ros.execution import collision
 from kgnpro_ros.execution.table import Plane, find_table
-from kgnpro_ros.geometry import load_gripper
+from kgnpro_ros.geometry import Camera, load_gripper
 from kgnpro_ros.geometry.se3 import make_transform
+from kgnpro_ros.types import RGBDImage
 
 GRIPPERS = ["franka_hand", "robotiq_2f85", "robotiq_2f140"]
 
@@ -151,3 +152,13 @@ def test_missing_share_of_the_jaw_region():
     aside = pose.copy()
     aside[0, 0, 3] = 5.0
     assert share(depth, aside) == 1.0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 5), (5, 1), (5, 2), (2, 2), (3, 3)], ids=str)
+def test_solid_points_of_images_with_hardly_a_pixel(size):
+    height, width = size
+    camera = Camera(60.0, 60.0, (width - 1) / 2, (height - 1) / 2, width, height)
+    image = RGBDImage(np.zeros((*size, 3), np.uint8), np.full(size, 0.5, np.float32), camera)
+    points = collision.solid_points(image, None, FilterConfig(), 0.5)
+    assert points.shape == (height * width, 3)
+    np.testing.assert_allclose(points[:, 2], 0.5)

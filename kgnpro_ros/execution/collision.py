@@ -93,6 +93,8 @@ def _steep(
         slope: Largest relative difference.
     """
     last = depth.shape[1 if step == 1 else 0] - 1
+    if last < 2:  # no pixel has two neighbours
+        return np.zeros(len(index), dtype=np.bool_)
     inner = (position > 0) & (position < last)
     flat, index = depth.ravel(), np.where(inner, index, step)
     middle = flat[index]

@@ -66,6 +66,7 @@ class FrameSource:
         self._newest: Frame | None = None
         self._info: CameraInfo | None = None
         self._frames = 0
+        self._refused = ""
         self._closed = False
         self._started = time.monotonic()
         self._last_pair = self._started
@@ -166,6 +167,8 @@ class FrameSource:
             text = "; ".join(item.explain_silence() for item in silent)
             hint = ": start the camera, or remap the topics of this node"
             return text + hint if NOBODY in text else text
+        if self._refused:
+            return self._refused
         stamps = {key: self.inputs[key].last_stamp or 0.0 for key in self._pairing}
         gap = max(stamps.values()) - min(stamps.values())
         names = " and ".join(self.inputs[key].name for key in self._pairing)
@@ -185,8 +188,17 @@ class FrameSource:
         synchronizer.registerCallback(self._on_pair)
 
     def _on_image(self, key: str, message: Image) -> None:
-        stamp = Time.from_msg(message.header.stamp).nanoseconds * 1e-9
         item = self.inputs[key]
+        seconds = message.header.stamp.sec
+        if seconds < 0:
+            # rclpy has no such time: it would raise, here and in the pairing.
+            self._refused = (
+                f"the {item.name} on {item.topic} is stamped {seconds} s; expected the time of its "
+                "exposure, not one before 1970"
+            )
+            self._problems.report(self._refused)
+            return
+        stamp = Time.from_msg(message.header.stamp).nanoseconds * 1e-9
         last, item.last_stamp = item.last_stamp, stamp
         if last is not None and stamp < last - self._config.time_jump:
             self._on_jump(item, last - stamp)
@@ -215,6 +227,7 @@ class FrameSource:
         pair = dict(zip(self._pairing, messages, strict=True))
         with self._changed:
             self._last_pair = time.monotonic()
+            self._refused = ""
             self._frames += 1
             self._newest = Frame(
                 self._frames, pair["color"], pair["depth"], self._info, pair.get("mask"),

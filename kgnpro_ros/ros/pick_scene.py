@@ -156,6 +156,8 @@ class SceneSource:
                 f"the {self._gripper.max_width} m of {self._gripper.name}"
             )
         stamp = goal.header.stamp
+        if stamp.sec < 0:
+            raise FrameError(f"the goal is stamped {stamp.sec} s; expected now, or zero")
         zero = stamp.sec == 0 and stamp.nanosec == 0
         return grasps, self._node.get_clock().now().to_msg() if zero else stamp
 

@@ -137,6 +137,10 @@ class _Arm:
         arm.start(trajectory, world.time, measured, tolerances)
 
     def _check_stamp(self, message: JointTrajectoryMsg) -> None:
+        if message.header.stamp.sec < 0:
+            raise PlanningError(
+                f"the trajectory is stamped {message.header.stamp.sec} s; expected now, or zero"
+            )
         stamp = Time.from_msg(message.header.stamp)
         if stamp.nanoseconds == 0:
             return

@@ -40,6 +40,11 @@ class TransformSource:
         Raises:
             FrameError: If there is no such transform.
         """
+        if stamp.sec < 0:
+            raise FrameError(
+                f"the transform from {source!r} to {target!r} is asked for at {stamp.sec} s; "
+                "expected a stamp that is not negative"
+            )
         try:
             return self._lookup(target, source, Time.from_msg(stamp), timeout)
         except ExtrapolationException as error:

@@ -5,6 +5,7 @@
 import numpy as np
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
 from rclpy.parameter import Parameter
 from ros_graph import Caller, QuickDetector, TestCamera, good_frame, wait_until
 from safetensors.numpy import save_file
@@ -149,6 +150,22 @@ def test_frame_from_the_past_and_clock_that_jumps_back(camera, caller):
     assert "use_sim_time" in response.message
     camera.clock_offset = 0.0
     assert caller.detect_until(lambda r: r.success, wait_for_new_frame=True).success
+
+
+@pytest.mark.reliability("fault: clock")
+@pytest.mark.parametrize("index", [0, 1], ids=["color", "depth"])
+def test_stamps_before_1970_do_not_end_the_node(camera, caller, detector, index):
+    """The wire carries negative seconds, which rclpy refuses to make a time of."""
+    camera.spoil = set_on(index, header__stamp=Time(sec=-(2**31), nanosec=2**32 - 1))
+    words = "image on /bad/"
+    response = caller.detect_until(lambda r: "before 1970" in r.message, wait_for_new_frame=True)
+    assert not response.success
+    assert words in response.message
+    assert "-2147483648 s" in response.message
+    assert "before 1970" in detector.problems.last
+    camera.spoil = None
+    response = caller.detect_until(lambda r: r.success, wait_for_new_frame=True)
+    assert response.success, response.message
 
 
 @pytest.mark.reliability("fault: clock")

@@ -235,7 +235,9 @@ SENSELESS = {
     "order": way((2.0, near_home()), (1.0, panda.HOME)),
     "empty": way(),
     "tolerance": way((1.0, near_home()), path_tolerance=[JointTolerance(name="elbow")]),
+    "before 1970": way((1.0, near_home())),
 }
+SENSELESS["before 1970"].trajectory.header.stamp.sec = -5
 
 
 def test_goals_that_make_no_sense_are_rejected_and_the_next_one_works(listener):

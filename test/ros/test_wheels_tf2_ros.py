@@ -213,6 +213,15 @@ def test_waiting_ends_when_the_transform_arrives_or_the_time_is_up(spin):
     timer.cancel()
 
 
+def test_a_negative_stamp_is_ignored_and_hurts_no_look_up(buffer):
+    old = message("map", "cam", np.eye(4))
+    old.header.stamp.sec = -(2**31)
+    buffer.set_transform(old, "test")
+    assert not buffer.can_transform("map", "cam", Time())
+    buffer.set_transform(message("map", "cam", np.eye(4), 1.0), "test")
+    assert buffer.lookup_transform("map", "cam", Time()).header.stamp == at(1.0).to_msg()
+
+
 def test_future_is_done_when_the_transform_arrives(buffer):
     future = buffer.wait_for_transform_async("map", "cam", at(1.0))
     buffer.set_transform(message("map", "cam", np.eye(4), 0.5), "test")

@@ -139,6 +139,9 @@ class BufferCore:
     def _store(
         self, transform: TransformStamped, parent: str, child: str, pose: Rigid, static: bool
     ) -> str | None:
+        stamp = nanoseconds(transform.header.stamp)
+        if stamp < 0 and not static:
+            return "its stamp is negative"
         self._names.update((parent, child))
         if static:
             self._frames[child] = StaticFrame(parent, pose)
@@ -146,7 +149,7 @@ class BufferCore:
         frame = self._frames.get(child)
         if not isinstance(frame, DynamicFrame):
             frame = self._frames[child] = DynamicFrame(self._cache_time)
-        return frame.insert(nanoseconds(transform.header.stamp), parent, pose)
+        return frame.insert(stamp, parent, pose)
 
     def _resolve_time(self, target: str, source: str, stamp: int) -> int:
         """Returns ``stamp``, or for 0 the latest time that every moving frame of the path has."""
