@@ -130,6 +130,9 @@ def test_lists_become_tuples():
         (LabelConfig, {"edge_margin": 12.0}, "edge_margin"),
         (LossConfig, {"depth": "much"}, "depth"),
         (EvaluationConfig, {"distances": [0.0]}, "positive"),
+        (DecodeConfig, {"score_threshold": 10**400}, "1024 bits"),
+        (DecodeConfig, {"score_threshold": -(10**5000)}, "1024 bits"),
+        (DecodeConfig, {"score_threshold": float("nan")}, "finite"),
     ],
 )
 def test_mistakes_name_the_setting_and_the_file(cls, data, says):

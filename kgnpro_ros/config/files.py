@@ -40,9 +40,15 @@ def _integer(value: Any) -> Any:
 def _float(value: Any) -> Any:
     """Take whole numbers where YAML readers expect a float, but no truth values."""
     value = _integer(value)
+    if isinstance(value, int):
+        try:
+            return float(value)
+        except OverflowError as error:
+            bits = value.bit_length()
+            raise ConfigError(f"expected a number of at most 1024 bits, got {bits}") from error
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"expected a finite number, got {value}")
-    return float(value) if isinstance(value, int) else value
+    return value
 
 
 def load_config(cls: type[T], path: str | Path) -> T:
