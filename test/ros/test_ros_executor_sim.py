@@ -49,6 +49,7 @@ EXECUTOR = {
     "motion.speed": 1.0, "motion.acceleration": 0.6, "pick.hold_time": 0.1,
     "pick.max_grasp_age": 600.0, "observe_timeout": 60.0, "detect_timeout": 60.0,
     "controllers.joints_timeout": 8.0, "controllers.time_scale": 50.0,
+    "controllers.answer_timeout": 10.0,
     "boxes": bin_walls(WorldConfig()),
 }  # fmt: skip
 
