@@ -173,8 +173,10 @@ def start(module: str, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
 def resident(pid: int) -> float:
     """Resident memory of a process [MB]."""
     text = Path(f"/proc/{pid}/status").read_text()
-    (line,) = (line for line in text.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
+    lines = [line for line in text.splitlines() if line.startswith("VmRSS")]
+    if not lines:
+        raise ProcessLookupError(f"process {pid} has ended")
+    return int(lines[0].split()[1]) / 1024
 
 
 def processor_time(pid: int) -> float:
@@ -202,9 +204,13 @@ def soak(minutes: float, model: str, rate: float, folder: Path) -> Record:
     try:
         _wait_for_grasps(watcher, detector, folder / "detector.log")
         _watch(watcher, detector, minutes)
+    except ProcessLookupError as error:
+        text = (folder / "detector.log").read_text()
+        raise SystemExit(f"the detector ended at {watcher.now:.0f} s:\n{text[-5000:]}") from error
     finally:
         for process in (camera, detector):
-            process.send_signal(signal.SIGINT)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
         executor.shutdown(timeout_sec=5.0)
         for process in (camera, detector):
             try:
@@ -229,7 +235,7 @@ def _watch(watcher: Watcher, detector: subprocess.Popen[bytes], minutes: float) 
     due = 0.0
     while watcher.now < 60.0 * minutes:
         if detector.poll() is not None:
-            raise SystemExit(f"the detector ended with code {detector.returncode}")
+            raise ProcessLookupError(f"the detector ended with code {detector.returncode}")
         watcher.record.memory.append((watcher.now, resident(detector.pid)))
         watcher.record.processor.append((watcher.now, processor_time(detector.pid)))
         problem = watcher.call()
