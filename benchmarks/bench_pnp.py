@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from kgnpro_ros.config import PnPConfig
+from kgnpro_ros.evaluation.bench import opencv_loop
 from kgnpro_ros.evaluation.timing import measure
 from kgnpro_ros.geometry import so3
 from kgnpro_ros.geometry.gripper import canonical_keypoints
@@ -38,17 +38,6 @@ def make_keypoints(count: int, sigma: float) -> Tensor:
     return pixels + sigma * torch.randn(pixels.shape, generator=generator)
 
 
-def opencv_loop(keypoints: Tensor) -> None:
-    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    flat, camera = POINTS.numpy().astype(float) @ turn.T, CAMERA_MATRIX.numpy().astype(float)
-    for pixels in keypoints.numpy().astype(float):
-        _, vectors, shifts, _ = cv2.solvePnPGeneric(
-            flat, pixels, camera, None, flags=cv2.SOLVEPNP_IPPE
-        )
-        for vector, shift in zip(vectors, shifts, strict=True):
-            cv2.solvePnPRefineLM(flat, pixels, camera, None, vector, shift)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=int, default=100)
@@ -62,7 +51,8 @@ def main() -> None:
     ours = measure(
         lambda: solve_pnp(keypoints, weights, CAMERA_MATRIX, POINTS, config), arguments.repetitions
     )
-    theirs = measure(lambda: opencv_loop(keypoints), arguments.repetitions)
+    camera = CAMERA_MATRIX.numpy().astype(np.float64)
+    theirs = measure(lambda: opencv_loop(keypoints, camera), arguments.repetitions)
     print(f"{arguments.candidates} candidates, at most {config.iterations} steps from two seeds")
     print(f"{'[ms]':28s}{'wall median':>12s}{'cpu median':>12s}{'cpu least':>12s}")
     for name, times in (("batched solver", ours), ("OpenCV IPPE + LM loop", theirs)):

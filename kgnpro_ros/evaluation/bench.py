@@ -16,8 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from kgnpro_ros.config import DetectorConfig
@@ -73,13 +75,12 @@ def bench_detector(
     return times, detection
 
 
-def opencv_loop(detection: Detection, camera_matrix: np.ndarray) -> None:  # type: ignore[type-arg]
-    """PnP of the same candidates one by one with OpenCV: both planar poses, refined."""
+def opencv_loop(keypoints: Tensor, camera_matrix: NDArray[np.float64]) -> None:
+    """PnP of candidates (N, 4, 2) one by one with OpenCV: both planar poses, refined."""
     opencv: Any = cv2  # its annotations know no None for the distortion
     turn = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     flat = canonical_keypoints() @ turn.T
-    keypoints = detection.candidates.keypoints[detection.solved].numpy().astype(np.float64)
-    for pixels in keypoints:
+    for pixels in keypoints.numpy().astype(np.float64):
         _, vectors, shifts, _ = opencv.solvePnPGeneric(
             flat, pixels, camera_matrix, None, flags=cv2.SOLVEPNP_IPPE
         )
@@ -110,7 +111,8 @@ def run_bench(
     stages, detection = bench_detector(detector, images, runs)
     image = images[(WARM_UP + runs - 1) % len(images)].undistorted()
     solve = measure(lambda: detector.solve(detection.candidates, image), runs)
-    loop = measure(lambda: opencv_loop(detection, image.camera.matrix), runs)
+    keypoints = detection.candidates.keypoints[detection.solved]
+    loop = measure(lambda: opencv_loop(keypoints, image.camera.matrix), runs)
     rate, work = matmul_rate(detector.device), network_flops(detector, images[0])
     return {
         "version": __version__,

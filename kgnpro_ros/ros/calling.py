@@ -88,7 +88,7 @@ def run_client(
     rclpy.init(args=argv)
     node, executor = make_node(), make_executor()
     executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
+    thread = threading.Thread(target=spin, args=(executor,), daemon=True)
     thread.start()
     try:
         return act(node)
@@ -104,6 +104,7 @@ def run_client(
         rclpy.try_shutdown()
 
 
-def _spin(executor: Executor) -> None:
+def spin(executor: Executor) -> None:
+    """Spin beside the main thread, until ROS goes down."""
     with suppress(ExternalShutdownException):
         executor.spin()

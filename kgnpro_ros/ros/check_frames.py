@@ -9,7 +9,6 @@ disagrees. Exit code 0: nothing does; 1: something does; 2: it could not be chec
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from kgnpro_ros.execution.hand_view import PARTS, box_corners, find_shift, hand_
 from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.geometry.gripper import Gripper, load_gripper
 from kgnpro_ros.geometry.se3 import transform_points
+from kgnpro_ros.ros.calling import spin
 from kgnpro_ros.ros.camera_publisher import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC
 from kgnpro_ros.ros.conversions import InputOptions, image_to_message, rgbd_from_messages
 from kgnpro_ros.ros.frame_source import Frame, FrameSource
@@ -287,7 +287,7 @@ def run(options: argparse.Namespace) -> int:
     node = CheckFrames(options)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
+    thread = threading.Thread(target=spin, args=(executor,), daemon=True)
     thread.start()
     try:
         while True:
@@ -301,11 +301,6 @@ def run(options: argparse.Namespace) -> int:
         executor.shutdown(timeout_sec=2.0)
         thread.join(2.0)
         node.destroy_node()
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 def main(args: Sequence[str] | None = None) -> int:
