@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from kgnpro_ros.config import DetectorConfig, load_config
+from kgnpro_ros.files import whole_file
 from kgnpro_ros.pipeline import GraspDetector
 from kgnpro_ros.predictions import write_predictions
 from kgnpro_ros.types import RGBDImage
@@ -42,11 +43,9 @@ def detect_to_files(
     grasps = detector.detect(image, max_grasps=max_grasps)
     picture = draw_grasps(image.color, image.camera, grasps)
     encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{name}.png.partial"
-    partial.write_bytes(encoded)
-    write_predictions(out / f"{name}.json", grasps, image.camera)
-    partial.replace(out / f"{name}.png")
+    with whole_file(out / f"{name}.png") as partial:
+        partial.write_bytes(encoded)
+        write_predictions(out / f"{name}.json", grasps, image.camera)
     best = f", best score {grasps.score[0]:.3f}" if len(grasps) else ""
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(grasps.rejected.items()))
     return (

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files from strangers, read safely: sizes are checked before anything is allocated, nothing runs.
 
-Every function takes the exception of its caller and raises nothing else. Devices, pipes and folders
+Every reader takes the exception of its caller and raises nothing else. Devices, pipes and folders
 are refused, JSON and YAML hold plain values only, arrays hold numbers and never pickled objects.
+Results appear whole or not at all: :func:`whole_file`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,6 +59,28 @@ def folder_exists(path: Path) -> bool:
         return stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError):
         return False
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that takes the place of ``path`` when the block ends.
+
+    It is created anew, so that a link that waits there is not followed. The permissions are those
+    of the umask, whatever the writer within the block makes of them. An error in the block leaves
+    ``path`` as it was, and nothing else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.open("x").close()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        yield temporary
+        # safetensors puts a file of its own there, which only its owner may read.
+        temporary.chmod(mode)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_bytes(path: Path, error: ErrorType, limit: int = MAX_BINARY) -> bytes:

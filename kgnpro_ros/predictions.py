@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgnpro_ros.exceptions import CameraError, ImageError, KGNProError, PredictionError
-from kgnpro_ros.files import file_exists, folder_exists, read_array, read_image, read_json
+from kgnpro_ros.files import (
+    file_exists,
+    folder_exists,
+    read_array,
+    read_image,
+    read_json,
+    whole_file,
+)
 from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.types import GraspBatch, RGBDImage
 
@@ -85,17 +91,8 @@ def write_predictions(path: str | Path, grasps: GraspBatch, camera: Camera) -> N
 
 def write_text_atomically(path: str | Path, text: str) -> None:
     """Write a text file under a temporary name and rename it, so that no reader sees half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
-        # "x" never writes through a link that someone else left there.
-        with temporary.open("x") as file:
-            file.write(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(Path(path)) as temporary:
+        temporary.write_text(text)
 
 
 def read_predictions(path: str | Path) -> Predictions:

@@ -63,7 +63,7 @@ def test_round_trip_predicts_the_same(tmp_path):
     assert loaded.card["data"] == {"seed": 3}
     assert loaded.card["format"] == FORMAT
     assert loaded.path == path
-    assert not list(tmp_path.rglob("*.partial"))
+    assert sorted(file.name for file in path.parent.iterdir()) == ["model.json", path.name]
 
 
 def test_weights_are_stored_in_half_precision(model):

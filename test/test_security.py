@@ -309,15 +309,44 @@ def test_written_files_are_nobody_elses_to_write(tmp_path, model):
     try:
         predictions.write_text_atomically(tmp_path / "out/p.json", "{}")
         write_tiny_dataset(tmp_path / "data", scenes=1)
+        save_model(KeypointNetwork(NETWORK_PRESETS["tiny"]), tmp_path / "b.safetensors", {})
     finally:
         os.umask(old)
     for path in tmp_path.rglob("*"):
         assert not path.stat().st_mode & stat.S_IWOTH, path
+        # Models and data on a shared machine are for its other users too.
+        assert path.stat().st_mode & stat.S_IROTH, path
     target = tmp_path / "precious"
     target.write_text("keep")
     (tmp_path / f".q.json.{os.getpid()}.tmp").symlink_to(target)
+    (tmp_path / f".c.json.{os.getpid()}.tmp").symlink_to(target)
     predictions.write_text_atomically(tmp_path / "q.json", "{}")
+    save_model(KeypointNetwork(NETWORK_PRESETS["tiny"]), tmp_path / "c.safetensors", {})
     assert target.read_text() == "keep"
+
+
+def test_a_private_umask_is_kept(tmp_path):
+    old = os.umask(0o077)
+    try:
+        save_model(KeypointNetwork(NETWORK_PRESETS["tiny"]), tmp_path / "m.safetensors", {})
+    finally:
+        os.umask(old)
+    assert [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()] == [0o600] * 2
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("before")
+
+    def write():
+        with files.whole_file(path) as temporary:
+            temporary.write_text("hal")
+            raise OSError("no space left on this disk")
+
+    with pytest.raises(OSError, match="disk"):
+        write()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_repository_has_no_world_writable_file():

@@ -14,6 +14,7 @@ from kgnpro_ros.config import DetectorConfig, SceneConfig
 from kgnpro_ros.data.compose import make_scene
 from kgnpro_ros.data.render import make_gl_context
 from kgnpro_ros.exceptions import ModelError
+from kgnpro_ros.files import whole_file
 from kgnpro_ros.network.graph import graph_bytes, read_graph
 from kgnpro_ros.network.model import NetworkOutput
 from kgnpro_ros.network.runtime import NetworkRuntime, OnnxRuntime, OpenVinoRuntime, TorchRuntime
@@ -58,17 +59,13 @@ def export_graph(
     """
     loaded = load_model(model)
     path = out or beside(loaded.path, ".onnx")
-    partial = path.with_name(f".{path.name}.partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_bytes(graph_bytes(loaded.network, loaded.sha256, half))
-    try:
+    content = graph_bytes(loaded.network, loaded.sha256, half)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
         graph = read_graph(partial)
         detector = GraspDetector(DetectorConfig(model=model, device="cpu", runtime="torch"))
         parity = compare(detector, _graph_runtime(graph), images)
         _check(parity, half)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path, parity
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kgnpro_ros.files import whole_file
 from kgnpro_ros.predictions import write_text_atomically
 
 RATES = {"gsr": "grasp success", "gcr": "grasp coverage", "osr": "object success"}
@@ -77,14 +77,8 @@ def plot_curves(path: str | Path, reports: Mapping[str, Mapping[str, Any]]) -> N
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("rate, with 95 % interval over scenes", fontsize=9)
     axes[-1].legend(fontsize=8, loc="lower right")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _rates_table(title: str, report: Mapping[str, Any]) -> Table:

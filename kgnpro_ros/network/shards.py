@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, uint8
 
 from kgnpro_ros.exceptions import ModelError
-from kgnpro_ros.files import file_exists, parse_json
+from kgnpro_ros.files import file_exists, parse_json, whole_file
 
 #: Largest file that is written [bytes], and most files that are read.
 MAX_FILE, MAX_SHARDS = 16_000_000, 1000
@@ -88,23 +88,22 @@ def write_files(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     """
     groups = _groups(tensors)
     identity = _identity(tensors) if len(groups) > 1 else ""
-    finished = []
-    for number, names in enumerate(groups, start=1):
-        text: dict[str, Any] = dict(header)
-        target = path
-        if identity:
-            target = _shard(path, path.stem, number, len(groups))
-            text["shard"] = {"of": identity, "number": number, "count": len(groups)}
-        partial = target.with_suffix(".partial")
-        part = {name: tensors[name] for name in names}
-        save_file(part, partial, metadata={"kgnpro": json.dumps(text)})
-        finished.append((partial, target))
-    old = [path, *path.parent.glob(f"{glob.escape(path.stem)}-*-of-*.safetensors")]
-    for file in old:
-        if file not in [target for _, target in finished] and model_name(file) == path.stem:
-            file.unlink(missing_ok=True)
-    for partial, target in finished:
-        partial.replace(target)
+    targets = []
+    with ExitStack() as finished:
+        for number, names in enumerate(groups, start=1):
+            text: dict[str, Any] = dict(header)
+            target = path
+            if identity:
+                target = _shard(path, path.stem, number, len(groups))
+                text["shard"] = {"of": identity, "number": number, "count": len(groups)}
+            part = {name: tensors[name] for name in names}
+            partial = finished.enter_context(whole_file(target))
+            save_file(part, partial, metadata={"kgnpro": json.dumps(text)})
+            targets.append(target)
+        old = [path, *path.parent.glob(f"{glob.escape(path.stem)}-*-of-*.safetensors")]
+        for file in old:
+            if file not in targets and model_name(file) == path.stem:
+                file.unlink(missing_ok=True)
 
 
 class ModelFiles:

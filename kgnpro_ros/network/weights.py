@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from kgnpro_ros.config import NetworkConfig, config_from_dict
 from kgnpro_ros.exceptions import ConfigError, ModelError
-from kgnpro_ros.files import read_json
+from kgnpro_ros.files import read_json, whole_file
 from kgnpro_ros.network.model import KeypointNetwork
 from kgnpro_ros.network.shards import (
     ModelFiles,
@@ -129,9 +129,8 @@ def save_model(network: KeypointNetwork, path: Path, card: dict[str, Any]) -> No
     header = {"format": FORMAT, "version": FORMAT_VERSION, "network": asdict(network.config)}
     write_files(path, tensors, header)
     text = json.dumps({**header, **card}, indent=2) + "\n"
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(card_path(path))
+    with whole_file(card_path(path)) as partial:
+        partial.write_text(text)
 
 
 def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:

@@ -28,6 +28,7 @@ from rich.table import Table
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
+from kgnpro_ros.files import whole_file
 from kgnpro_ros.ros.calling import ClientError, call_service, run_client
 from kgnpro_ros.ros.conversions import color_from_image, matrix_from_pose
 from kgnpro_ros.srv import DetectGrasps
@@ -135,13 +136,11 @@ def grasp_table(response: DetectGrasps.Response) -> Table:
 
 def save_picture(message: Image, path: Path) -> None:
     """Write an image message as PNG; it appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     ok, data = cv2.imencode(".png", color_from_image(message)[..., ::-1])
     if not ok:
         raise ClientError(f"cannot encode {path}")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data.tobytes())
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data.tobytes())
 
 
 def show_grasps(client: GraspClient, options: argparse.Namespace, console: Console) -> None:
