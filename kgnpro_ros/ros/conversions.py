@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time as TimeMsg
 from cv_bridge import CvBridge
-from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, Transform, Vector3
+from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
@@ -23,9 +22,7 @@ from std_msgs.msg import Header
 
 from kgnpro_ros.exceptions import CameraError, ImageError
 from kgnpro_ros.geometry.camera import Camera
-from kgnpro_ros.geometry.gripper import Gripper
 from kgnpro_ros.geometry.se3 import make_transform
-from kgnpro_ros.msg import GraspCandidate, GraspCandidateArray, RejectionCount
 from kgnpro_ros.types import FloatArray, GraspBatch, RGBDImage
 
 #: Bytes per value and values per pixel of the encodings that are understood.
@@ -318,51 +315,6 @@ def poses_to_messages(poses: FloatArray) -> list[Pose]:
              orientation=Quaternion(x=q[0], y=q[1], z=q[2], w=q[3]))
         for p, q in zip(poses[:, :3, 3].tolist(), quaternions, strict=True)
     ]  # fmt: skip
-
-
-def grasps_header(grasps: GraspBatch, stamp: TimeMsg) -> Header:
-    """Header of everything that holds these grasps."""
-    return Header(stamp=stamp, frame_id=grasps.frame)
-
-
-def grasps_to_pose_array(grasps: GraspBatch, stamp: TimeMsg) -> PoseArray:
-    """The poses in the order of the batch."""
-    return PoseArray(header=grasps_header(grasps, stamp), poses=poses_to_messages(grasps.poses))
-
-
-def grasps_to_candidates(
-    grasps: GraspBatch, gripper: Gripper, stamp: TimeMsg, instances: list[int] | None = None
-) -> GraspCandidateArray:
-    """All that is known about the grasps, in the order of the batch.
-
-    Args:
-        grasps: In the frame that the message will name.
-        gripper: What the poses and widths are for.
-        stamp: Time of the colour image.
-        instances: Value of the instance mask at each grasp; None without a mask.
-    """
-    array = GraspCandidateArray(header=grasps_header(grasps, stamp), gripper=gripper.name)
-    tool_poses = poses_to_messages(gripper.tool_poses(grasps.poses))
-    for index, pose in enumerate(poses_to_messages(grasps.poses)):
-        array.candidates.append(GraspCandidate(
-            id=f"grasp_{index}", pose=pose, tool_pose=tool_poses[index],
-            tool_link=gripper.tool_link, width=float(grasps.widths[index]),
-            max_width=gripper.max_width, score=float(grasps.score[index]),
-            confidence=float(grasps.confidence[index]),
-            reprojection_error=float(grasps.reprojection_error[index]),
-            covariance=grasps.covariance[index].reshape(36),
-            keypoints=grasps.keypoints[index].reshape(8).astype(np.float32),
-            instance_id=0 if instances is None else instances[index],
-            status=GraspCandidate.STATUS_OK,
-        ))  # fmt: skip
-    array.rejected = rejections_to_messages(grasps.rejected)
-    return array
-
-
-def rejections_to_messages(rejected: dict[str, int]) -> list[RejectionCount]:
-    """The most frequent reason first."""
-    ordered = sorted(rejected.items(), key=lambda item: -item[1])
-    return [RejectionCount(reason=reason, count=count) for reason, count in ordered if count]
 
 
 def instances_at(

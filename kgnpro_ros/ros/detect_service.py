@@ -17,8 +17,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from kgnpro_ros.config import NodeConfig
 from kgnpro_ros.exceptions import ConfigError, ImageError, KGNProError
-from kgnpro_ros.ros.conversions import grasps_header, grasps_to_candidates
 from kgnpro_ros.ros.frame_source import Frame, FrameSource
+from kgnpro_ros.ros.grasp_messages import GraspMessages, grasps_header
 from kgnpro_ros.ros.processing import Detection, Query
 from kgnpro_ros.ros.worker import DetectionWorker
 from kgnpro_ros.srv import DetectGrasps
@@ -147,7 +147,9 @@ def _choose_frame(
 
 def _fill(response: DetectGrasps.Response, detection: Detection) -> None:
     stamp = detection.header.stamp
-    array = grasps_to_candidates(detection.grasps, detection.gripper, stamp, detection.instances)
+    array = GraspMessages().candidates(
+        detection.grasps, detection.gripper, stamp, detection.instances
+    )
     response.success = True
     response.header = grasps_header(detection.grasps, stamp)
     response.candidates = array.candidates

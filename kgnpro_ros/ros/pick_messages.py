@@ -20,15 +20,17 @@ from kgnpro_ros.types import GraspBatch, GraspStatus
 
 #: Length of a quaternion that counts as one.
 UNIT_TOLERANCE = 1e-2
+#: What else of a grasp is used, or handed on.
+NUMBERS = ("widths", "confidence", "score", "reprojection_error", "covariance", "keypoints")
 
 
 def grasps_from_candidates(
     frame: str, candidates: Sequence[GraspCandidate], rejected: Iterable[RejectionCount] = ()
 ) -> GraspBatch:
-    """The grasps of messages, in their order; the inverse of ``grasps_to_candidates``.
+    """The grasps of messages, in their order; the inverse of ``GraspMessages``.
 
     Raises:
-        FrameError: If there is no frame, or a pose holds no rotation or values that are not finite.
+        FrameError: If there is no frame, a pose holds no rotation, or a value is not finite.
     """
     if not frame:
         raise FrameError("the grasps have an empty frame_id; expected the frame of their poses")
@@ -37,7 +39,7 @@ def grasps_from_candidates(
         return GraspBatch.empty(frame, counts)
     for number, item in enumerate(candidates):
         check_pose(item.pose, f"grasp {number}")
-    return GraspBatch(
+    grasps = GraspBatch(
         poses=np.stack([matrix_from_pose(item.pose) for item in candidates]),
         frame=frame,
         widths=np.array([item.width for item in candidates], dtype=np.float64),
@@ -51,6 +53,10 @@ def grasps_from_candidates(
         status=np.array([_status(item.status) for item in candidates], dtype=np.int64),
         rejected=counts,
     )
+    for name in NUMBERS:
+        if not np.isfinite(getattr(grasps, name)).all():
+            raise FrameError(f"the {name} of the grasps hold values that are not finite")
+    return grasps
 
 
 def check_gripper(candidates: Sequence[GraspCandidate], gripper: Gripper) -> None:

@@ -11,6 +11,7 @@ from std_msgs.msg import Header
 from kgnpro_ros.exceptions import CameraError, ImageError
 from kgnpro_ros.geometry import Camera, load_gripper
 from kgnpro_ros.ros import conversions as c
+from kgnpro_ros.ros.grasp_messages import GraspMessages
 from kgnpro_ros.types import GraspBatch
 
 HEADER = Header(stamp=Time(sec=5, nanosec=7), frame_id="optical")
@@ -212,7 +213,7 @@ def two_grasps() -> GraspBatch:
 
 
 def test_pose_array_uses_xyzw_and_plus_x_is_the_approach():
-    array = c.grasps_to_pose_array(two_grasps(), HEADER.stamp)
+    array = GraspMessages().pose_array(two_grasps(), HEADER.stamp)
     assert array.header == HEADER
     q = array.poses[0].orientation
     # 90 degrees about y composed with a half turn: the matrix above, worked out by hand.
@@ -225,7 +226,7 @@ def test_pose_array_uses_xyzw_and_plus_x_is_the_approach():
 
 def test_candidates():
     gripper, grasps = load_gripper("franka_hand"), two_grasps()
-    array = c.grasps_to_candidates(grasps, gripper, HEADER.stamp, [4, 0])
+    array = GraspMessages().candidates(grasps, gripper, HEADER.stamp, [4, 0])
     first = array.candidates[0]
     assert array.header == HEADER
     assert [item.id for item in array.candidates] == ["grasp_0", "grasp_1"]
@@ -249,10 +250,35 @@ def test_candidates():
 
 def test_nothing_found_gives_empty_arrays():
     none = GraspBatch.empty("optical", {"empty": 3})
-    assert c.grasps_to_pose_array(none, HEADER.stamp).poses == []
-    array = c.grasps_to_candidates(none, load_gripper("robotiq_2f85"), HEADER.stamp)
+    assert GraspMessages().pose_array(none, HEADER.stamp).poses == []
+    array = GraspMessages().candidates(none, load_gripper("robotiq_2f85"), HEADER.stamp)
     assert array.candidates == []
     assert array.rejected[0].count == 3
+
+
+def test_the_parts_of_messages_are_used_again_and_nothing_of_the_last_ones_stays():
+    messages, gripper = GraspMessages(), load_gripper("franka_hand")
+    both = two_grasps()
+    messages.candidates(both, gripper, HEADER.stamp, [4, 9])
+    messages.pose_array(both, HEADER.stamp)
+    second = both.select(np.array([1]))
+    other = load_gripper("robotiq_2f85")
+    assert messages.pose_array(second, HEADER.stamp) == (
+        GraspMessages().pose_array(second, HEADER.stamp)
+    )
+    again = messages.candidates(second, other, Time(sec=6))
+    assert again == GraspMessages().candidates(second, other, Time(sec=6))
+    assert (again.candidates[0].id, again.candidates[0].instance_id) == ("grasp_0", 0)
+    larger = messages.candidates(both, gripper, HEADER.stamp)
+    assert larger == GraspMessages().candidates(both, gripper, HEADER.stamp)
+    assert larger.candidates[0] is again.candidates[0]
+
+
+def test_messages_own_their_arrays():
+    grasps = two_grasps()
+    array = GraspMessages().candidates(grasps, load_gripper("franka_hand"), HEADER.stamp)
+    grasps.covariance[:] = np.nan
+    np.testing.assert_array_equal(array.candidates[1].covariance, np.arange(36.0, 72.0))
 
 
 def test_instances_at_the_projected_grasp():

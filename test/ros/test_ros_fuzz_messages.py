@@ -24,10 +24,10 @@ from kgnpro_ros.ros.conversions import (
     COLOR_ENCODINGS,
     DEPTH_ENCODINGS,
     ENCODINGS,
-    grasps_to_candidates,
     image_to_message,
 )
 from kgnpro_ros.ros.frame_source import Frame
+from kgnpro_ros.ros.grasp_messages import GraspMessages
 from kgnpro_ros.ros.params import Parameters, parameter_fields
 from kgnpro_ros.ros.processing import Query, pipeline_detector, process
 from kgnpro_ros.ros.transforms import TransformSource
@@ -161,7 +161,7 @@ def test_whole_images_through_the_network(fuzz, transforms, tiny):
             Frame(1, *images, info, None, 0.0), Query(min_score=0.01), tiny, NodeConfig(),
             transforms,
         )  # fmt: skip
-        message = grasps_to_candidates(found.grasps, found.gripper, header.stamp)
+        message = GraspMessages().candidates(found.grasps, found.gripper, header.stamp)
         for candidate in message.candidates:
             p = candidate.pose.position
             assert all(map(math.isfinite, (p.x, p.y, p.z, candidate.width, candidate.score)))
