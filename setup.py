@@ -35,7 +35,11 @@ setup(
     author="The kgnpro_ros Authors",
     python_requires=">=3.10",
     packages=find_packages(include=["kgnpro_ros", "kgnpro_ros.*"]),
-    package_data={"kgnpro_ros": ["py.typed"], "kgnpro_ros.geometry": ["grippers/*.yaml"]},
+    package_data={
+        "kgnpro_ros": ["py.typed"],
+        "kgnpro_ros.geometry": ["grippers/*.yaml"],
+        "kgnpro_ros.ros": ["fastdds.xml"],
+    },
     data_files=data_files("config") + data_files("models"),
     install_requires=[
         "dacite>=1.8",

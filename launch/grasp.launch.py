@@ -8,6 +8,7 @@ ros2 launch kgnpro_ros grasp.launch.py camera:=sim arm:=mplib execute:=true
 ros2 launch kgnpro_ros grasp.launch.py --show-args           everything that can be set
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
@@ -17,6 +18,7 @@ from launch.actions import (
     GroupAction,
     IncludeLaunchDescription,
     OpaqueFunction,
+    SetEnvironmentVariable,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
@@ -26,6 +28,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.ros.demo import HOME
 from kgnpro_ros.ros.moveit_parameters import PANDA, build_parameters
+from kgnpro_ros.ros.transport import room_for_images
 
 SHARE = Path(get_package_share_directory("kgnpro_ros"))
 CAMERA = "/camera/camera"
@@ -153,9 +156,10 @@ def realsense():
         "rgb_camera.color_profile": "640x480x30",
         "depth_module.depth_profile": "640x480x30",
     }
+    room = [SetEnvironmentVariable(*item) for item in room_for_images(os.environ).items()]
     # Scoped and not forwarded: the driver complains about launch arguments that are not its own.
     include = IncludeLaunchDescription(source, launch_arguments=arguments.items())
-    return GroupAction([include], scoped=True, forwarding=False)
+    return GroupAction([*room, include], scoped=True, forwarding=False)
 
 
 def detector_node(value: dict):

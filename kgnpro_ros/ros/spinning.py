@@ -18,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.ros.transport import room_for_images
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -44,6 +45,7 @@ def run_node(
     """
     for number in SIGNALS:
         signal.signal(number, _interrupt)
+    os.environ.update(room_for_images(os.environ))
     try:
         rclpy.init(
             args=list(args) if args is not None else None,

@@ -53,6 +53,11 @@ class OpaqueFunction(Recorded):
         super().__init__(function=function)
 
 
+class SetEnvironmentVariable(Recorded):
+    def __init__(self, name, value):
+        super().__init__(name=name, value=value)
+
+
 class LaunchConfiguration:
     def __init__(self, variable_name, *, default=None):
         self.name = variable_name
@@ -90,6 +95,7 @@ def fake_modules():
             "GroupAction": GroupAction,
             "IncludeLaunchDescription": IncludeLaunchDescription,
             "OpaqueFunction": OpaqueFunction,
+            "SetEnvironmentVariable": SetEnvironmentVariable,
         },
         "launch.launch_description_sources": {
             "PythonLaunchDescriptionSource": lambda path: Path(path)
@@ -198,9 +204,11 @@ def test_replay(launch_file):
 
 def test_realsense_is_included_with_registered_depth(launch_file, monkeypatch):
     monkeypatch.setattr(launch_file, "get_package_share_directory", lambda name: f"/share/{name}")
+    monkeypatch.setattr(launch_file, "room_for_images", lambda _: {"PROFILES": "file"})
     (group,) = [a for a in setup(launch_file) if isinstance(a, GroupAction)]
     assert (group.scoped, group.forwarding) == (True, False)
-    (include,) = group.actions
+    room, include = group.actions
+    assert (room.name, room.value) == ("PROFILES", "file")
     assert include.source == Path("/share/realsense2_camera/launch/rs_launch.py")
     assert include.arguments["align_depth.enable"] == "true"
     assert all(isinstance(value, str) for value in include.arguments.values())
