@@ -111,7 +111,7 @@ class SceneSource:
 
         Raises:
             DetectionError: If the detector is not there, does not answer, or has no result.
-            FrameError: If the grasps are for another gripper.
+            FrameError: If the grasps are for another gripper, or cannot be used.
             GoalCancelledError: If the goal was cancelled.
         """
         config = self._config
@@ -136,6 +136,7 @@ class SceneSource:
         if not response.success:
             raise DetectionError(f"{self._client.srv_name}: {response.message}")
         check_gripper(response.candidates, self._gripper)
+        _check_stamp(response.header.stamp, f"the answer of {self._client.srv_name}")
         frame = response.header.frame_id
         grasps = grasps_from_candidates(frame, response.candidates, response.rejected)
         if len(grasps) == 0:
@@ -156,8 +157,7 @@ class SceneSource:
                 f"the {self._gripper.max_width} m of {self._gripper.name}"
             )
         stamp = goal.header.stamp
-        if stamp.sec < 0:
-            raise FrameError(f"the goal is stamped {stamp.sec} s; expected now, or zero")
+        _check_stamp(stamp, "the goal")
         zero = stamp.sec == 0 and stamp.nanosec == 0
         return grasps, self._node.get_clock().now().to_msg() if zero else stamp
 
@@ -235,3 +235,13 @@ class SceneSource:
                 raise GoalCancelledError("cancelled")
             if time.monotonic() > deadline:
                 raise DetectionError(failure())
+
+
+def _check_stamp(stamp: TimeMsg, name: str) -> None:
+    """Refuse stamps that rclpy cannot hold.
+
+    Raises:
+        FrameError: If it is negative.
+    """
+    if stamp.sec < 0:
+        raise FrameError(f"{name} is stamped {stamp.sec} s; expected now, or zero")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -275,6 +276,8 @@ def _overridden(
     for item in tolerances:
         if item.name not in names:
             raise PlanningError(f"a tolerance names the joint {item.name!r}; expected {names}")
+        if math.isnan(item.position):
+            raise PlanningError(f"the tolerance of {item.name} is not a number; expected rad")
         if item.position != 0.0:
             result[names.index(item.name)] = max(item.position, 0.0)
     return result
