@@ -203,10 +203,10 @@ def soak(minutes: float, model: str, rate: float, folder: Path) -> Record:
     spinning.start()
     try:
         _wait_for_grasps(watcher, detector, folder / "detector.log")
-        _watch(watcher, detector, minutes)
+        _watch(watcher, {"camera": camera, "detector": detector}, minutes)
     except ProcessLookupError as error:
-        text = (folder / "detector.log").read_text()
-        raise SystemExit(f"the detector ended at {watcher.now:.0f} s:\n{text[-5000:]}") from error
+        texts = [(folder / f"{name}.log").read_text()[-5000:] for name in ("camera", "detector")]
+        raise SystemExit(f"{error} at {watcher.now:.0f} s:\n" + "\n".join(texts)) from error
     finally:
         for process in (camera, detector):
             if process.poll() is None:
@@ -231,11 +231,12 @@ def _wait_for_grasps(watcher: Watcher, detector: subprocess.Popen[bytes], log: P
     watcher.began = time.monotonic()
 
 
-def _watch(watcher: Watcher, detector: subprocess.Popen[bytes], minutes: float) -> None:
-    due = 0.0
+def _watch(watcher: Watcher, processes: dict[str, subprocess.Popen[bytes]], minutes: float) -> None:
+    detector, due = processes["detector"], 0.0
     while watcher.now < 60.0 * minutes:
-        if detector.poll() is not None:
-            raise ProcessLookupError(f"the detector ended with code {detector.returncode}")
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise ProcessLookupError(f"the {name} ended with code {process.returncode}")
         watcher.record.memory.append((watcher.now, resident(detector.pid)))
         watcher.record.processor.append((watcher.now, processor_time(detector.pid)))
         problem = watcher.call()
