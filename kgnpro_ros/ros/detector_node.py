@@ -64,6 +64,7 @@ class GraspDetectorNode(LifecycleNode):
         self.node_config = NodeConfig()
         self.not_ready = "the node is not configured; expected the lifecycle state active"
         self.problems = ProblemLog(self.get_logger(), self.node_config.log_period)
+        self._said = ""
         self._factory = detector_factory
         self._outputs = GraspPublishers(self)
         self._settings = Parameters(
@@ -172,13 +173,26 @@ class GraspDetectorNode(LifecycleNode):
     def _on_frame(self) -> None:
         source, worker = self.source, self.worker
         if self.node_config.continuous and source is not None and worker is not None:
-            worker.offer(source, self.node_config)
+            worker.offer(source, self.node_config, heard=self._outputs.listeners > 0)
+
+    @property
+    def activity(self) -> str:
+        """What is done with the frames, for people."""
+        if not self.node_config.continuous:
+            return "continuous is false: detecting on calls of detect_grasps only"
+        if self._outputs.listeners == 0:
+            return "nobody listens: the network runs on calls of detect_grasps only"
+        return "detecting"
 
     def _on_watch(self) -> None:
         source = self.source
         if source is None:
             return
         source.adapt()
+        activity = self.activity
+        if source.frames and activity != self._said:
+            self._said = activity
+            self.get_logger().info(activity)
         waiting = source.waiting_for(self.node_config.stall_timeout)
         if waiting:
             self.problems.report(waiting, error=False)

@@ -21,7 +21,8 @@ class DetectorDiagnostics:
     """Publishes two statuses: the camera and the detection.
 
     Args:
-        node: A detector node: ``source``, ``worker``, ``problems``, ``node_config``, ``not_ready``.
+        node: A detector node: ``source``, ``worker``, ``problems``, ``node_config``, ``activity``,
+            ``not_ready``.
     """
 
     def __init__(self, node: LifecycleNode) -> None:
@@ -63,7 +64,7 @@ class DetectorDiagnostics:
         healthy = not problems.unresolved
         status.summary(
             DiagnosticStatus.OK if healthy else DiagnosticStatus.WARN,
-            "detecting" if healthy else problems.last,
+            self._node.activity if healthy else problems.last,
         )
         latencies = np.array(worker.latencies) if worker.latencies else np.full(1, np.nan)
         status.add("latency mean [ms]", f"{latencies.mean():.1f}")

@@ -7,8 +7,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.time import Time
 from sensor_msgs.msg import Image, RegionOfInterest
@@ -98,14 +99,27 @@ class Detection:
     milliseconds: float
 
 
-def process(
-    frame: Frame,
-    query: Query,
-    detector: Detector,
-    config: NodeConfig,
-    transforms: TransformSource,
-) -> Detection:
-    """Detect grasps in one frame.
+@dataclass(frozen=True)
+class Prepared:
+    """All that a detection needs besides the network.
+
+    Attributes:
+        image: Without distortion, with the pixels that the query selects.
+        instances: The instance mask, shape (height, width); None without one.
+        target: Frame that the grasps are wanted in; empty is the camera's.
+        T_target_camera: Transform into it; None for the camera's own.
+    """
+
+    image: RGBDImage
+    instances: NDArray[Any] | None
+    target: str
+    T_target_camera: FloatArray | None
+
+
+def prepare(
+    frame: Frame, query: Query, config: NodeConfig, transforms: TransformSource
+) -> Prepared:
+    """Read the messages of a frame and look up its transform.
 
     Raises:
         KGNProError: If the frame, the query, or the transform is not usable; says why.
@@ -126,18 +140,35 @@ def process(
         T_target_camera = transforms.lookup(
             target, header.frame_id, header.stamp, timeout, config.tf_latest
         )
+    return Prepared(replace(image, mask=mask), instances, target, T_target_camera)
+
+
+def process(
+    frame: Frame,
+    query: Query,
+    detector: Detector,
+    config: NodeConfig,
+    transforms: TransformSource,
+) -> Detection:
+    """Detect grasps in one frame.
+
+    Raises:
+        KGNProError: If the frame, the query, or the transform is not usable; says why.
+    """
+    header, ready = frame.color.header, prepare(frame, query, config, transforms)
     start = time.perf_counter()
     grasps = detector.detect(
-        replace(image, mask=mask),
+        ready.image,
         max_grasps=query.max_grasps,
         min_score=query.min_score,
-        T_workspace_camera=T_target_camera,
+        T_workspace_camera=ready.T_target_camera,
     )
     milliseconds = (time.perf_counter() - start) * 1e3
     grasps = _at_least(replace(grasps, frame=header.frame_id), query.min_score)
-    at_mask = conversions.instances_at(grasps, image.camera, instances)
-    moved = grasps if T_target_camera is None else grasps.transform(T_target_camera, target)
-    return Detection(image, header, grasps, moved, detector.gripper, at_mask, milliseconds)
+    at_mask = conversions.instances_at(grasps, ready.image.camera, ready.instances)
+    T_target_camera = ready.T_target_camera
+    moved = grasps if T_target_camera is None else grasps.transform(T_target_camera, ready.target)
+    return Detection(ready.image, header, grasps, moved, detector.gripper, at_mask, milliseconds)
 
 
 def _at_least(grasps: GraspBatch, min_score: float | None) -> GraspBatch:

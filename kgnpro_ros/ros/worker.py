@@ -23,11 +23,14 @@ from kgnpro_ros.ros.processing import (
     DetectorFactory,
     Query,
     check_age,
+    prepare,
     process,
 )
 from kgnpro_ros.ros.transforms import TransformSource
 
 LATENCY_WINDOW = 100
+#: How often a frame that nobody wants is looked at [s].
+CHECK_PERIOD = 2.0
 
 
 class DetectionWorker:
@@ -66,7 +69,7 @@ class DetectionWorker:
         self._lock = threading.Lock()
         self._scheduled = False
         self._requests = 0
-        self._next_start = 0.0
+        self._next_start, self._next_check = 0.0, 0.0
         self._last_number = 0
         self.latencies: deque[float] = deque(maxlen=LATENCY_WINDOW)
         self.detections = 0
@@ -108,17 +111,25 @@ class DetectionWorker:
         with self._lock:
             self._requests -= 1
 
-    def offer(self, source: FrameSource, node_config: NodeConfig) -> None:
-        """Queue a detection in the newest frame unless one is queued or it is too early."""
+    def offer(self, source: FrameSource, node_config: NodeConfig, heard: bool = True) -> None:
+        """Queue a detection in the newest frame unless one is queued or it is too early.
+
+        Args:
+            source: Of the frame.
+            node_config: Current settings of the node.
+            heard: Whether somebody wants the grasps. If not, the network does not run: a frame is
+                read now and then, so that what is wrong with the camera is said before.
+        """
         now = time.monotonic()
         with self._lock:
-            if self._scheduled or now < self._next_start:
+            if self._scheduled or now < (self._next_start if heard else self._next_check):
                 return
             self._scheduled = True
-            if node_config.max_rate > 0:
+            self._next_check = now + CHECK_PERIOD
+            if heard and node_config.max_rate > 0:
                 self._next_start = now + 1.0 / node_config.max_rate
         try:
-            self._pool.submit(self._detect_newest, source, node_config)
+            self._pool.submit(self._work, source, node_config, heard)
         except RuntimeError:  # the pool was shut down while a frame came in
             return
 
@@ -126,27 +137,32 @@ class DetectionWorker:
         """Drop what is queued; a detection that runs is finished."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _detect_newest(
-        self, source: FrameSource, node_config: NodeConfig, deferred: bool = False
+    def _work(
+        self, source: FrameSource, node_config: NodeConfig, heard: bool, deferred: bool = False
     ) -> None:
         with self._lock:
             if self._requests and not deferred:
                 # Somebody waits for them. Once, or callers without end would stop the topics.
-                self._pool.submit(self._detect_newest, source, node_config, True)
+                self._pool.submit(self._work, source, node_config, heard, True)
                 return
             self._scheduled = False
         frame = source.newest()
         if frame is None:
             return
         try:
-            self._detect(frame, Query(), node_config)
+            if heard:
+                self._detect(frame, Query(), node_config)
+            else:
+                check_age(frame, self._clock, node_config.max_age)
+                prepare(frame, Query(), node_config, self._transforms)
         except KGNProError as error:
             self._problems.report(str(error))
         except Exception:
             # A defect of ours must not end the node: it would look like an empty scene.
             self._problems.report(f"detection failed unexpectedly:\n{traceback.format_exc()}")
         else:
-            self._problems.resolved("frames are usable again; grasps are being published")
+            what = "grasps are being published" if heard else "nobody listens to the grasps"
+            self._problems.resolved(f"frames are usable again; {what}")
 
     def _detect(self, frame: Frame, query: Query, node_config: NodeConfig) -> Detection:
         check_age(frame, self._clock, node_config.max_age)

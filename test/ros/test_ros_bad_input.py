@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseArray
 from rclpy.parameter import Parameter
 from ros_graph import Caller, QuickDetector, TestCamera, good_frame, wait_until
 from safetensors.numpy import save_file
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
-from test_ros_detector_node import make_detector
+from test_ros_detector_node import listening, make_detector
 
 from kgnpro_ros.config import NodeConfig
 from kgnpro_ros.ros.conversions import image_to_message
@@ -134,7 +135,8 @@ def test_padded_rows_and_byte_order_are_read_right(camera, caller, detector, ord
     def arrived():
         return abs(float(detector_seen.images[-1].depth[60, 80]) - millimetres / 1000) < 1e-6
 
-    assert wait_until(lambda: detector_seen.images and arrived())
+    with listening(caller, PoseArray, "/bad/grasp_detector/grasps"):
+        assert wait_until(lambda: detector_seen.images and arrived())
     image = detector_seen.images[-1]
     np.testing.assert_allclose(image.depth, millimetres / 1000, rtol=1e-6)
     np.testing.assert_array_equal(image.color[5, :, 0], np.arange(160))
@@ -273,7 +275,8 @@ def test_unexpected_errors_do_not_end_the_node(local, camera):
     node = local(make_detector("bad", "failing", Failing))
     client = local(Caller("failing_caller", "/failing/detect_grasps"))
     assert "unexpected RuntimeError: boom" in client.detect().message
-    assert "boom" in node.problems.last
+    with listening(client, PoseArray, "/failing/grasp_detector/grasps"):
+        assert wait_until(lambda: "boom" in node.problems.last), node.problems.last
     Failing.broken = False
     assert client.detect_until(lambda r: r.success).success
 

@@ -65,7 +65,9 @@ def caller(spin, detector):
     return spin(Caller("caller", "/one/detect_grasps"))
 
 
-def collect(node, message_type, topic, count=1):
+@contextmanager
+def listening(node, message_type, topic):
+    """What arrives on a topic while the block runs."""
     received = []
     # Without event handlers, as in kgnpro_ros.ros.inputs: destroying them ends the executor.
     subscription = node.create_subscription(
@@ -73,9 +75,14 @@ def collect(node, message_type, topic, count=1):
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
     )  # fmt: skip
     try:
-        assert wait_until(lambda: len(received) >= count), f"nothing on {topic}"
+        yield received
     finally:
         node.destroy_subscription(subscription)
+
+
+def collect(node, message_type, topic, count=1):
+    with listening(node, message_type, topic) as received:
+        assert wait_until(lambda: len(received) >= count), f"nothing on {topic}"
     return received
 
 
@@ -207,15 +214,18 @@ def test_set_enabled_stops_and_starts_continuous_detection(detector, caller):
     client = caller.create_client(
         SetBool, "/one/grasp_detector/set_enabled", callback_group=caller.group
     )
-    assert caller.call(client, SetBool.Request(data=False)).success
-    assert wait_until(lambda: not detector.node_config.continuous)
-    time.sleep(0.2)
-    count = detector.worker.detections
-    time.sleep(0.3)
-    assert detector.worker.detections == count
-    assert caller.detect(wait_for_new_frame=True).success
-    assert caller.call(client, SetBool.Request(data=True)).success
-    assert wait_until(lambda: detector.worker.detections > count + 2)
+    with listening(caller, PoseArray, "/one/grasp_detector/grasps") as received:
+        assert wait_until(lambda: received)
+        assert caller.call(client, SetBool.Request(data=False)).success
+        assert wait_until(lambda: not detector.node_config.continuous)
+        assert detector.activity.startswith("continuous is false")
+        time.sleep(0.2)
+        count = detector.worker.detections
+        time.sleep(0.3)
+        assert detector.worker.detections == count
+        assert caller.detect(wait_for_new_frame=True).success
+        assert caller.call(client, SetBool.Request(data=True)).success
+        assert wait_until(lambda: detector.worker.detections > count + 2)
 
 
 @pytest.mark.reliability("fault: parameters")
@@ -242,10 +252,68 @@ def test_parameters_change_the_next_detection_and_bad_ones_are_refused(caller):
     assert len(caller.detect(wait_for_new_frame=True).candidates) == 3
 
 
-def test_diagnostics(caller):
-    def find(arrays, name):
-        return [s for a in arrays for s in a.status if s.name.endswith(name)]
+def find(arrays, name):
+    return [s for a in arrays for s in a.status if s.name.endswith(name)]
 
+
+@pytest.mark.parametrize(
+    ("message_type", "topic"),
+    [(PoseArray, "grasps"), (GraspCandidateArray, "candidates"), (MarkerArray, "markers"),
+     (Image, "debug_image")],
+)  # fmt: skip
+def test_without_listeners_the_network_runs_on_calls_only(local, camera, message_type, topic):
+    """Whatever is listened to, the first listener gets the next frame, and after it all is idle."""
+    name = f"unheard_{topic}"
+    node = local(make_detector("cam", name))
+    client = local(Caller(f"{name}_caller", f"/{name}/detect_grasps"))
+    topic, images = f"/{name}/grasp_detector/{topic}", node.worker.detector.images
+    assert wait_until(lambda: node.source.frames > 5)
+    assert (images, node.worker.detections) == ([], 0)
+    response = client.detect()
+    assert (response.success, len(response.candidates)) == (True, 3), response.message
+    assert node.worker.detections == 1
+    with listening(client, message_type, topic) as received:
+        assert wait_until(lambda: len(received) > 2)
+    assert wait_until(lambda: node.activity.startswith("nobody listens"))
+    # What was queued when the listener went may still run.
+    time.sleep(0.2)
+    count, frames = node.worker.detections, node.source.frames
+    assert wait_until(lambda: node.source.frames > frames + 5)
+    assert node.worker.detections == count
+    assert client.detect(wait_for_new_frame=True).success
+
+
+def test_diagnostics_say_that_nobody_listens(local, camera):
+    # The gripper tells its diagnostics from those of other nodes.
+    node = local(make_detector("cam", "told", gripper="robotiq_2f85"))
+    client = local(Caller("told_caller", "/told/detect_grasps"))
+    with listening(client, DiagnosticArray, "/diagnostics") as received:
+
+        def said():
+            mine = [s for s in find(received, "detection")
+                    if any(v.value == "robotiq_2f85" for v in s.values)]  # fmt: skip
+            return mine[-1].message if mine else ""
+
+        assert wait_until(lambda: said().startswith("nobody listens"))
+        with listening(client, MarkerArray, "/told/grasp_detector/markers"):
+            assert wait_until(lambda: said() == "detecting")
+        assert wait_until(lambda: said().startswith("nobody listens"))
+    assert not node.problems.unresolved
+
+
+def test_bad_frames_are_named_before_somebody_listens(local):
+    """The network does not run, but what it would be given is looked at now and then."""
+    camera = local(TestCamera("early"))
+    node = local(make_detector("early", "early"))
+    camera.spoil = lambda color, depth, info: setattr(depth.header, "frame_id", "other")
+    words = "expected depth registered to colour"
+    assert wait_until(lambda: words in node.problems.last), node.problems.last
+    camera.spoil = None
+    assert wait_until(lambda: not node.problems.unresolved)
+    assert node.worker.detections == 0
+
+
+def test_diagnostics(caller):
     arrays = collect(caller, DiagnosticArray, "/diagnostics", count=3)
     detection = find(arrays, "detection")[-1]
     values = {item.key: item.value for item in detection.values}

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import PoseArray, TransformStamped
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from ros_graph import FRAME, PATIENCE, Caller, QuickDetector, TestCamera, wait_until
-from test_ros_detector_node import make_detector
+from test_ros_detector_node import listening, make_detector
 from tf2_msgs.msg import TFMessage
 
 from kgnpro_ros.config import NETWORK_PRESETS, DetectorConfig, NodeConfig
@@ -110,7 +110,8 @@ def test_transforms_that_come_later_than_the_images(local):
     response = client.detect_until(lambda r: r.success, wait_for_new_frame=True)
     assert response.success, response.message
     assert response.header.frame_id == "late_base"
-    assert wait_until(lambda: node.worker.detections > 3)
+    with listening(client, PoseArray, "/lagging/grasp_detector/grasps"):
+        assert wait_until(lambda: node.worker.detections > 3)
 
 
 @pytest.mark.reliability("fault: TF late or wrong")
