@@ -252,6 +252,10 @@ def export(
     out: Annotated[Path | None, typer.Option(help="ONNX file; beside the model if absent.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Weights in half precision.")] = False,
     frames: Annotated[Path | None, typer.Option(help="Frames to prove it on.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise to eight bits.")] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Frames or data for --int8; rendered if absent.")
+    ] = None,
 ) -> None:
     """Write a run's newest checkpoint as a model file, or a model as an ONNX file."""
     if (run is None) == (model is None):
@@ -262,6 +266,15 @@ def export(
         assert run is not None
         _say(str(export_checkpoint(run, name)))
         return
+    if int8:
+        if half or frames is not None:
+            raise typer.BadParameter("--int8 goes without --half, and renders the frames it needs")
+        from kgnpro_ros.evaluation.quantised import export_on_console
+
+        export_on_console(model, out, calibrate, console)
+        return
+    if calibrate is not None:
+        raise typer.BadParameter("--calibrate is for --int8")
     from kgnpro_ros.evaluation.export import export_graph
 
     path, parity = export_graph(model, out, half, _frames(frames))

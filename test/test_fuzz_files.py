@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 import yaml
@@ -24,7 +25,9 @@ from kgnpro_ros import predictions
 from kgnpro_ros.config import NETWORK_PRESETS, config_from_dict, dump_config, load_config
 from kgnpro_ros.data.kgn_format import open_dataset
 from kgnpro_ros.geometry import Camera, load_gripper
+from kgnpro_ros.network.graph import Proof, graph_bytes, read_graph, with_proof
 from kgnpro_ros.network.model import KeypointNetwork
+from kgnpro_ros.network.quantise import quantised_bytes
 from kgnpro_ros.network.weights import find_model, load_model, save_model
 from kgnpro_ros.types import GraspBatch
 
@@ -234,6 +237,39 @@ def test_altered_model_files(fuzz, tmp_path, model):
         load_model(path)
 
     fuzz(st.tuples(texts, st.lists(change, max_size=1)), check, quick=20, many=2000)
+
+
+@pytest.fixture(scope="module")
+def graphs(model):
+    loaded = load_model(model)
+    whole = graph_bytes(loaded.network, loaded.sha256)
+    frame = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 0.7, np.float32)
+    return whole, with_proof(quantised_bytes(whole, [frame]), Proof(4, 9, 70.0, -0.25, -0.75))
+
+
+@pytest.mark.reliability("fuzz: ONNX files, bytes")
+@pytest.mark.parametrize("kind", ["single", "int8"])
+def test_damaged_onnx_files(fuzz, tmp_path, graphs, kind):
+    whole, path = graphs[kind == "int8"], tmp_path / "m.onnx"
+    ends = damaged(whole[-3000:]).map(lambda end: whole[:-3000] + end)
+    cases = damaged(whole[:2000]).map(lambda head: head + whole[2000:]) | ends | NASTY_TEXT
+    fuzz(cases, lambda c: read_graph(put(path, c)), quick=30, many=2000)
+
+
+@pytest.mark.reliability("fuzz: ONNX files, header")
+def test_altered_onnx_headers(fuzz, tmp_path, graphs):
+    model, path = onnx.load_model_from_string(graphs[1]), tmp_path / "m.onnx"
+    entry = next(entry for entry in model.metadata_props if entry.key == "kgnpro")
+    header = json.loads(entry.value)
+
+    def check(text):
+        entry.value = text
+        graph = read_graph(put(path, model.SerializeToString()))
+        assert graph.quantised
+        assert graph.proof is None or np.isfinite(graph.proof.low)
+
+    texts = altered(header).map(json.dumps) | st.text(st.characters(codec="utf-8"), max_size=20)
+    fuzz(texts, check, quick=30, many=2000)
 
 
 @pytest.mark.reliability("fuzz: model cards")

@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every runtime gives what PyTorch gives, and files from strangers are refused."""
 
+import inspect
 import os
 from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
 from kgnpro_ros.config import NETWORK_PRESETS, DetectorConfig
 from kgnpro_ros.exceptions import ConfigError, ModelError
+from kgnpro_ros.network import runtime as runtime_module
 from kgnpro_ros.network.graph import graph_bytes, read_graph
 from kgnpro_ros.network.model import KeypointNetwork
 from kgnpro_ros.network.runtime import OnnxRuntime, OpenVinoRuntime, TorchRuntime, make_runtime
@@ -138,6 +141,12 @@ def test_half_precision_needs_cuda(model):
         TorchRuntime(network_of(TINY), "cpu", "half")
 
 
+def test_compiling_needs_a_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match="no-such-compiler"):
+        TorchRuntime(network_of(TINY), "cpu", "compiled")
+
+
 def spoil_operator(graph):
     graph.graph.node[0].domain = "com.example"
 
@@ -194,3 +203,95 @@ def test_damaged_and_missing_files_are_refused(model, tmp_path):
             read_graph(path)
     with pytest.raises(ModelError):
         read_graph(tmp_path / "none.onnx")
+
+
+def test_a_gpu_build_of_onnxruntime_is_found(monkeypatch):
+    """Its distribution has another name than its package."""
+
+    def version(name):
+        if name != "onnxruntime-gpu":
+            raise runtime_module.PackageNotFoundError(name)
+        return "1.22.0"
+
+    monkeypatch.setattr(runtime_module, "version", version)
+    assert runtime_module.import_package("onnxruntime").__name__ == "onnxruntime"
+    monkeypatch.setattr(runtime_module, "DISTRIBUTIONS", {})
+    with pytest.raises(ConfigError, match="pip install onnxruntime-gpu"):
+        runtime_module.import_package("onnxruntime", "tensorrt")
+
+
+class FakeOnnxRuntime:
+    """ONNX Runtime on a machine with a GPU, as documented; ``started`` is what really starts."""
+
+    __version__ = "1.22.0"
+    SessionOptions = onnxruntime.SessionOptions
+
+    def __init__(self, started):
+        self.started, self.asked, self.fallback = started, None, True
+
+    def get_available_providers(self):
+        return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def InferenceSession(self, path_or_bytes, sess_options=None, providers=None):
+        assert isinstance(path_or_bytes, bytes)
+        assert isinstance(sess_options, self.SessionOptions)
+        self.asked = providers
+        return self
+
+    def get_providers(self):
+        return self.started
+
+    def disable_fallback(self):
+        self.fallback = False
+
+
+GPU_PROVIDERS = {
+    "onnxruntime-cuda": ["CUDAExecutionProvider"],
+    "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider"],
+}
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    def use(started):
+        fake = FakeOnnxRuntime(started)
+        monkeypatch.setattr(runtime_module, "import_package", lambda *names: fake)
+        return fake
+
+    return use
+
+
+@pytest.mark.parametrize("name", GPU_PROVIDERS)
+def test_providers_and_their_device_are_asked_for_in_order(model, on_gpu, name):
+    fake = on_gpu([*GPU_PROVIDERS[name], "CPUExecutionProvider"])
+    runtime = make_runtime(DetectorConfig(runtime=name), model, torch.device("cuda:1"))
+    gpu = [(provider, {"device_id": 1}) for provider in GPU_PROVIDERS[name]]
+    assert fake.asked == [*gpu, ("CPUExecutionProvider", {})]
+    assert fake.fallback is False
+    assert runtime.name == name
+    assert GPU_PROVIDERS[name][0] in runtime.note
+
+
+@pytest.mark.parametrize("name", GPU_PROVIDERS)
+def test_a_provider_that_does_not_start_is_no_cpu(model, on_gpu, name):
+    """Without CUDA's libraries ONNX Runtime warns and runs on the CPU."""
+    on_gpu(["CPUExecutionProvider"])
+    with pytest.raises(ConfigError, match="could not start"):
+        make_runtime(DetectorConfig(runtime=name), model, CPU)
+
+
+def test_the_fake_has_the_signatures_of_the_real_one():
+    names = list(inspect.signature(onnxruntime.InferenceSession.__init__).parameters)
+    assert names[1:4] == ["path_or_bytes", "sess_options", "providers"]
+    for name in ("get_providers", "disable_fallback"):
+        assert len(inspect.signature(getattr(onnxruntime.InferenceSession, name)).parameters) == 1
+    known = set(onnxruntime.get_all_providers())
+    assert {item for each in runtime_module.ONNX_PROVIDERS.values() for item in each} <= known
+
+
+@pytest.mark.parametrize("config", [TINY, DEFORMABLE], ids=["tiny", "deformable"])
+def test_half_precision_gives_maps_in_single(config):
+    """What ``half`` runs on CUDA, on the CPU: slow there, but the same types and values."""
+    expected = TorchRuntime(network_of(config))(*frame(96, 128))
+    maps = TorchRuntime(network_of(config).half())(*frame(96, 128))
+    assert largest_difference(expected, maps) < 0.1

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,16 +25,20 @@ from kgnpro_ros.network.model import KeypointNetwork, NetworkOutput
 from kgnpro_ros.network.shards import beside
 from kgnpro_ros.network.weights import LoadedModel
 
-#: Runtimes that read the ONNX file beside a model, fastest on a CPU first, with their packages.
+#: Runtimes that read an ONNX file beside a model, with the packages that can run it, fastest first.
 GRAPH_RUNTIMES = {
-    "openvino": "openvino", "onnxruntime": "onnxruntime", "onnxruntime-cuda": "onnxruntime",
-    "tensorrt": "onnxruntime",
+    "openvino": ("openvino",), "onnxruntime": ("onnxruntime",), "int8": ("openvino", "onnxruntime"),
+    "onnxruntime-cuda": ("onnxruntime",), "tensorrt": ("onnxruntime",),
 }  # fmt: skip
+#: Execution providers of ONNX Runtime in order: each takes what those before it lack.
 ONNX_PROVIDERS = {
-    "onnxruntime": "CPUExecutionProvider",
-    "onnxruntime-cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
+    "onnxruntime": ("CPUExecutionProvider",),
+    "int8": ("CPUExecutionProvider",),
+    "onnxruntime-cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
+#: Distributions that a package comes in.
+DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 
 
 class NetworkRuntime(Protocol):
@@ -65,6 +70,9 @@ class TorchRuntime:
                 raise ConfigError("runtime half needs a CUDA device; on a CPU it is slower")
             self.network = self.network.half()
         if name == "compiled":
+            compiler = os.environ.get("CXX", "g++")
+            if self.device.type == "cpu" and shutil.which(compiler) is None:
+                raise ConfigError(f"runtime compiled needs a C++ compiler; there is no {compiler}")
             self.network = torch.compile(self.network)
         self.note = f"PyTorch {torch.__version__} on {self.device}"
 
@@ -78,28 +86,43 @@ class TorchRuntime:
 
 
 class OnnxRuntime:
-    """ONNX Runtime with one of its execution providers; the CPU takes what a GPU's lacks."""
+    """ONNX Runtime with one of its execution providers; the CPU takes what a GPU's lacks.
 
-    def __init__(self, graph: Graph, name: str = "onnxruntime") -> None:
-        onnxruntime = _import("onnxruntime")
-        provider = ONNX_PROVIDERS[name]
-        offered = onnxruntime.get_available_providers()
-        if provider not in offered:
+    Args:
+        graph: The network.
+        name: Setting that chooses the provider.
+        device: Which GPU; others than CUDA devices stand for the first.
+    """
+
+    def __init__(
+        self, graph: Graph, name: str = "onnxruntime", device: torch.device | str = "cpu"
+    ) -> None:
+        onnxruntime = import_package("onnxruntime")
+        wanted, offered = ONNX_PROVIDERS[name], onnxruntime.get_available_providers()
+        if wanted[0] not in offered:
             raise ConfigError(
-                f"runtime {name} needs {provider}, which this onnxruntime lacks; it has "
+                f"runtime {name} needs {wanted[0]}, which this onnxruntime lacks; it has "
                 f"{', '.join(offered)}"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # Spinning for the next image would take a core from everything else.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = list(dict.fromkeys([provider, "CPUExecutionProvider"]))
+        index = torch.device(device).index or 0
+        providers = [(p, {} if p.startswith("CPU") else {"device_id": index}) for p in wanted]
         try:
             self._session = onnxruntime.InferenceSession(graph.content, options, providers)
         except Exception as error:  # the library's own types
             raise ModelError(f"ONNX Runtime cannot run {graph.path}: {error}") from error
+        # Without the libraries of CUDA or TensorRT it would warn and go on with the CPU.
+        if wanted[0] not in self._session.get_providers():
+            raise ConfigError(
+                f"runtime {name}: ONNX Runtime could not start {wanted[0]} and would run on "
+                f"{', '.join(self._session.get_providers())}; are its libraries installed?"
+            )
+        self._session.disable_fallback()
         self.name, self._outputs = name, graph.outputs
-        self.note = f"ONNX Runtime {onnxruntime.__version__} ({provider}), {graph.path.name}"
+        self.note = f"ONNX Runtime {onnxruntime.__version__} ({wanted[0]}), {_title(graph)}"
 
     def __call__(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> NetworkOutput:
         """Maps of one image, on the CPU."""
@@ -110,10 +133,8 @@ class OnnxRuntime:
 class OpenVinoRuntime:
     """OpenVINO on the CPU."""
 
-    name = "openvino"
-
-    def __init__(self, graph: Graph) -> None:
-        openvino = _import("openvino")
+    def __init__(self, graph: Graph, name: str = "openvino") -> None:
+        openvino = import_package("openvino")
         settings = {
             "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -124,8 +145,8 @@ class OpenVinoRuntime:
         except Exception as error:  # the library's own types
             raise ModelError(f"OpenVINO cannot run {graph.path}: {error}") from error
         self._request = compiled.create_infer_request()
-        self._outputs = graph.outputs
-        self.note = f"OpenVINO {version('openvino')}, {graph.path.name}"
+        self.name, self._outputs = name, graph.outputs
+        self.note = f"OpenVINO {version('openvino')}, {_title(graph)}"
 
     def __call__(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> NetworkOutput:
         """Maps of one image, on the CPU."""
@@ -141,7 +162,8 @@ def make_runtime(
     """The runtime that a configuration names; ``auto`` is the fastest that can be had.
 
     On CUDA that is half precision. On a CPU it is OpenVINO, then ONNX Runtime, where the package is
-    installed and an ONNX file of the same weights lies beside the model; else PyTorch.
+    installed and an ONNX file of the same weights lies beside the model; else PyTorch. It is never
+    the quantised network, which finds other grasps: that one is taken when ``int8`` asks for it.
 
     Raises:
         ConfigError: If a named runtime is not installed or not for this device.
@@ -149,7 +171,7 @@ def make_runtime(
     """
     name = config.runtime
     if name in GRAPH_RUNTIMES:
-        return _graph_runtime(name, model)
+        return _graph_runtime(name, model, device)
     if name != "auto":
         return TorchRuntime(model.network, device, name)
     if device.type != "cpu":
@@ -157,7 +179,7 @@ def make_runtime(
     reasons = []
     for choice in ("openvino", "onnxruntime"):
         try:
-            return _graph_runtime(choice, model)
+            return _graph_runtime(choice, model, device)
         except (ConfigError, ModelError) as error:
             reasons.append(str(error))
     runtime = TorchRuntime(model.network, device)
@@ -165,32 +187,72 @@ def make_runtime(
     return runtime
 
 
-def graph_path(model: LoadedModel) -> Path:
+def graph_path(model: LoadedModel, quantised: bool = False) -> Path:
     """Where the ONNX file of a model lies: beside it."""
-    return beside(model.path, ".onnx")
+    return beside(model.path, "_int8.onnx" if quantised else ".onnx")
 
 
-def _graph_runtime(name: str, model: LoadedModel) -> NetworkRuntime:
-    path = graph_path(model)
+def graph_runtime(graph: Graph, name: str, device: torch.device | str = "cpu") -> NetworkRuntime:
+    """A graph in the first package for this runtime that is installed.
+
+    Raises:
+        ConfigError: If none is, or none can run it on this device.
+        ModelError: If the package cannot run the graph.
+    """
+    packages = GRAPH_RUNTIMES[name]
+    package = next(filter(_is_installed, packages), packages[0])
+    import_package(package, name)
+    if package == "openvino":
+        return OpenVinoRuntime(graph, name)
+    return OnnxRuntime(graph, name, device)
+
+
+def _graph_runtime(name: str, model: LoadedModel, device: torch.device) -> NetworkRuntime:
+    quantised = name == "int8"
+    path = graph_path(model, quantised)
+    command = f"kgnpro export --model {model.path}" + (" --int8" if quantised else "")
     if not path.is_file():
-        raise ModelError(f"there is no {path}; write it with kgnpro export --model {model.path}")
-    _import(GRAPH_RUNTIMES[name])
+        raise ModelError(f"there is no {path}; write it with {command}")
     graph = read_graph(path)
     if graph.weights_sha256 != model.sha256 or graph.config != model.network.config:
         raise ModelError(
             f"{path} was made of other weights than {model.path.name}; write it again with "
-            f"kgnpro export --model {model.path}"
+            f"{command}"
         )
-    return OpenVinoRuntime(graph) if name == "openvino" else OnnxRuntime(graph, name)
+    if graph.quantised != quantised:
+        kind = "is" if graph.quantised else "is not"
+        raise ModelError(f"{path} {kind} quantised; write it again with {command}")
+    if quantised and graph.proof is None:
+        raise ModelError(f"{path} holds no proof of its accuracy; write it again with {command}")
+    return graph_runtime(graph, name, device)
 
 
-def _import(package: str) -> Any:
+def _title(graph: Graph) -> str:
+    return graph.path.name + (f", {graph.proof}" if graph.quantised else "")
+
+
+def _is_installed(package: str) -> bool:
+    return any(_version(item) for item in DISTRIBUTIONS.get(package, (package,)))
+
+
+def _version(distribution: str) -> str | None:
     try:
-        version(package)
-        with _no_telemetry():
-            return import_module(package)
-    except (PackageNotFoundError, ImportError) as error:
-        raise ConfigError(f"{package} is not installed: pip install {package} onnx") from error
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def import_package(package: str, name: str = "") -> Any:
+    """Import a package for the runtime of a name."""
+    if _is_installed(package):
+        try:
+            with _no_telemetry():
+                return import_module(package)
+        except ImportError as error:
+            raise ConfigError(f"{package} cannot be imported: {error}") from error
+    on_gpu = name in ("onnxruntime-cuda", "tensorrt")
+    needed = f"{package}-gpu" if on_gpu else package
+    raise ConfigError(f"{package} is not installed: pip install {needed} onnx")
 
 
 @contextmanager
