@@ -22,6 +22,7 @@ from kgnpro_ros.exceptions import KGNProError
 from kgnpro_ros.ros.detect_service import MAX_WAITING, DetectService
 from kgnpro_ros.ros.diagnostics import DetectorDiagnostics
 from kgnpro_ros.ros.frame_source import FrameSource
+from kgnpro_ros.ros.memory import GIVE_BACK_PERIOD, give_back, keep_one_heap
 from kgnpro_ros.ros.params import Parameters
 from kgnpro_ros.ros.problems import ProblemLog
 from kgnpro_ros.ros.processing import DetectorFactory, pipeline_detector
@@ -76,6 +77,7 @@ class GraspDetectorNode(LifecycleNode):
         self._service = DetectService(self, self)
         self._set_enabled = self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self._watch = self.create_timer(WATCH_PERIOD, self._on_watch)
+        self._give_back = self.create_timer(GIVE_BACK_PERIOD, give_back)
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter says so; what fails is logged."""
@@ -224,6 +226,7 @@ class GraspDetectorNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of ``ros2 run kgnpro_ros grasp_detector``."""
+    keep_one_heap()
 
     def make_node() -> GraspDetectorNode:
         node = GraspDetectorNode()
