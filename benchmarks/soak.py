@@ -16,6 +16,7 @@ caller get the processor before what else there is.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -300,10 +301,8 @@ def figures(record: Record, minutes: float) -> Figures:
 
 def go_first() -> int:
     """Ask for the processor before others, for this process and its children; the niceness."""
-    try:
+    with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-    except PermissionError:
-        pass
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
