@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kgnpro_ros.exceptions import ConfigError
 from kgnpro_ros.files import file_exists, parse_yaml, read_yaml
+from kgnpro_ros.geometry.se3 import invert
 from kgnpro_ros.types import check_transform
 
 FloatArray = NDArray[np.float64]
@@ -117,7 +118,8 @@ class Gripper:
 
     def tool_poses(self, poses: FloatArray) -> FloatArray:
         """Poses of the tool link for grasp poses ``T_frame_grasp``, shape (N, 4, 4)."""
-        result: FloatArray = poses @ np.linalg.inv(self.T_tool_grasp)
+        # Not LAPACK's inverse: OpenBLAS has its threads spin for 0.1 s after each call.
+        result: FloatArray = poses @ invert(self.T_tool_grasp)
         return result
 
 
