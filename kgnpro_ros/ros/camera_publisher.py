@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import TransformStamped
@@ -33,6 +35,33 @@ DEPTH_UNIT = 0.001
 
 #: Optical axes (x right, y down, z forward) in body axes (x forward, y left, z up).
 T_LINK_OPTICAL = make_transform(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
+
+
+@dataclass(frozen=True)
+class CameraMessages:
+    """One frame as it is sent; all share one header."""
+
+    color: Image
+    depth: Image
+    info: CameraInfo
+
+
+def make_messages(
+    color: NDArray[np.uint8], depth: NDArray[np.float32], camera: Camera
+) -> CameraMessages:
+    """The messages of one frame.
+
+    Args:
+        color: RGB, shape (height, width, 3).
+        depth: z-depth [m], NaN where missing, shape (height, width).
+        camera: Intrinsics of both.
+    """
+    header = Header(frame_id=OPTICAL_FRAME)
+    return CameraMessages(
+        image_to_message(color, "rgb8", header),
+        image_to_message(depth_to_millimetres(depth), "16UC1", header),
+        camera_to_info(camera, header),
+    )
 
 
 class CameraPublisher:
@@ -78,7 +107,7 @@ class CameraPublisher:
         camera: Camera,
         stamp: TimeMsg | None = None,
     ) -> None:
-        """Publish one frame.
+        """Make the messages of one frame and publish them.
 
         Args:
             color: RGB, shape (height, width, 3).
@@ -86,11 +115,21 @@ class CameraPublisher:
             camera: Intrinsics of both.
             stamp: When it was taken; now where None.
         """
-        header = Header(stamp=stamp or self._clock.now().to_msg(), frame_id=OPTICAL_FRAME)
-        self._color.publish(image_to_message(color, "rgb8", header))
-        self._depth.publish(image_to_message(depth_to_millimetres(depth), "16UC1", header))
+        stamp = stamp or self._clock.now().to_msg()
+        self.send(make_messages(color, depth, camera), stamp)
+
+    def send(self, messages: CameraMessages, stamp: TimeMsg | None = None) -> None:
+        """Publish messages, again or for the first time.
+
+        Args:
+            messages: Get the stamp.
+            stamp: When the frame was taken; now where None.
+        """
+        messages.color.header.stamp = stamp or self._clock.now().to_msg()
+        self._color.publish(messages.color)
+        self._depth.publish(messages.depth)
         for publisher in self._infos:
-            publisher.publish(camera_to_info(camera, header))
+            publisher.publish(messages.info)
 
 
 def depth_to_millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:

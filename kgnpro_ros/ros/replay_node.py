@@ -13,16 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from kgnpro_ros.config import ReplayConfig
 from kgnpro_ros.exceptions import ConfigError, ImageError, KGNProError
-from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.predictions import find_frames, read_frame
-from kgnpro_ros.ros.camera_publisher import CameraPublisher, camera_link_pose
+from kgnpro_ros.ros.camera_publisher import (
+    CameraMessages,
+    CameraPublisher,
+    camera_link_pose,
+    make_messages,
+)
 from kgnpro_ros.ros.params import Parameters, fixed_at_start
 from kgnpro_ros.ros.spinning import run_node
 
@@ -35,15 +37,11 @@ class StoredFrame:
 
     Attributes:
         name: Of its folder.
-        color: RGB uint8, shape (height, width, 3).
-        depth: Float metres, NaN where missing, shape (height, width).
-        camera: Intrinsics.
+        messages: Its images and intrinsics.
     """
 
     name: str
-    color: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    camera: Camera
+    messages: CameraMessages
 
 
 class ReplayNode(Node):
@@ -93,7 +91,7 @@ class ReplayNode(Node):
         elif period > 0 and now - self._shown_since >= period:
             self._advance()
         frame = self._frames[self._index]
-        self._camera.publish(frame.color, frame.depth, frame.camera)
+        self._camera.send(frame.messages)
 
     def _advance(self) -> bool:
         """Go to the next frame; False at the end when not looping."""
@@ -122,7 +120,7 @@ def load_frame(folder: Path) -> StoredFrame:
         KGNProError: If a file is missing or does not fit the others.
     """
     image = read_frame(folder)
-    return StoredFrame(folder.name, image.color, image.depth, image.camera)
+    return StoredFrame(folder.name, make_messages(image.color, image.depth, image.camera))
 
 
 def main(args: Sequence[str] | None = None) -> int:
