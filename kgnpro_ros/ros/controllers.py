@@ -16,7 +16,7 @@ from rclpy.action import ActionClient
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 from trajectory_msgs.msg import JointTrajectoryPoint
@@ -25,6 +25,7 @@ from kgnpro_ros.config import ControllerConfig
 from kgnpro_ros.execution.arm import ArmError, ArmFailure, GripperState
 from kgnpro_ros.execution.trajectory import JointTrajectory
 from kgnpro_ros.ros.action_calls import STATUS_WORDS, GoalCall
+from kgnpro_ros.ros.inputs import publisher_problem, type_name, who_publishes
 from kgnpro_ros.types import FloatArray
 
 #: After a stop the controller gets this time to say that the arm stands [s].
@@ -34,6 +35,7 @@ SERVER_POLL = 0.05
 #: Joint states come on a way of their own, and may be older than the result of a motion: they are
 #: waited for this long [s] until they are this near its end [rad]. Contact may hold the arm off it.
 SETTLE_TIME, SETTLED = 0.5, 0.01
+JOINTS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class RosControllers:
@@ -48,7 +50,7 @@ class RosControllers:
     """
 
     def __init__(self, node: Node, config: ControllerConfig, joint_names: Sequence[str]) -> None:
-        self._config = config
+        self._node, self._config = node, config
         self._names = tuple(joint_names)
         self._changed = threading.Condition()
         self._positions: dict[str, tuple[float, float]] = {}
@@ -67,17 +69,24 @@ class RosControllers:
         }
         self._topic = node.resolve_topic_name("joint_states")
         self._subscription = node.create_subscription(
-            JointState, "joint_states", self._on_joints, QoSProfile(depth=10), callback_group=group
+            JointState, "joint_states", self._on_joints, JOINTS_QOS, callback_group=group
         )
 
     def missing(self) -> list[str]:
-        """What does not answer: names of actions without a server, or the silent topic."""
+        """What does not answer, with types: actions without a server, or the silent topic."""
+        clients = ((self._arm, FollowJointTrajectory), (self._gripper, GripperCommand))
         missing = [
-            self._actions[id(client)]
-            for client in (self._arm, self._gripper)
+            f"action {self._actions[id(client)]} ({type_name(kind)}): no server"
+            for client, kind in clients
             if not client.server_is_ready()
         ]
-        return [*missing, self._topic] if self._silence() > self._config.joints_timeout else missing
+        if self._silence() <= self._config.joints_timeout:
+            return missing
+        problem = publisher_problem(self._node, self._topic, JointState, JOINTS_QOS) or (
+            f"{who_publishes(self._node, self._topic)} is there but sends none of the arm"
+        )
+        kind = f"{type_name(JointState)}, {JOINTS_QOS.reliability.name.lower()}"
+        return [*missing, f"joint states on {self._topic} ({kind}): {problem}"]
 
     def joints(self) -> FloatArray:
         """Measured positions of the arm's joints [rad], shape (J,)."""

@@ -100,7 +100,7 @@ class GraspExecutorNode(Node):
             self._complete_at = now
         if missing and now - self._complete_at > STALL_TIME:
             self._ready = False
-            self._problems.report(f"waiting for {', '.join(missing)}", error=False)
+            self._problems.report(f"waiting for {'; '.join(missing)}", error=False)
         elif not missing and not self._ready:
             self._ready = True
             action, base = self.resolve_service_name("pick"), self._get_robot().arm.base_frame
@@ -119,7 +119,7 @@ class GraspExecutorNode(Node):
     def _on_goal(self, goal: Pick.Goal) -> GoalResponse:
         with self._lock:
             if self._connection.arm is None:
-                reason = f"still waiting for {', '.join(self._connection.missing())}"
+                reason = f"still waiting for {'; '.join(self._connection.missing())}"
             elif self._active is not None:
                 reason = "another one is running; one goal at a time, so cancel it or wait"
             else:

@@ -24,6 +24,7 @@ from rclpy.subscription import Subscription
 RATE_WINDOW = 30
 SUBSCRIPTION_DEPTH = 5
 NOBODY = "nobody publishes it"
+INCOMPATIBLE = "has incompatible quality of service"
 
 
 class InputTopic:
@@ -135,18 +136,12 @@ class InputTopic:
         intro = f"no {self.name} on {self.topic} ({kind}, {qos}, {self._expected})"
         if self.count:
             intro += f" for {self.age:.1f} s"
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
-        if not publishers:
+        problem = publisher_problem(self._node, self.topic, self._type, self._qos)
+        if problem == NOBODY:
             return f"{intro}: " + ("its publisher is gone" if self.count else NOBODY)
-        for publisher in publishers:
-            who = f"node {publisher.node_name}"
-            if publisher.topic_type != kind:
-                return f"{intro}: {who} publishes {publisher.topic_type} there; expected {kind}"
-            verdict, why = qos_check_compatible(publisher.qos_profile, self._qos)
-            if verdict == QoSCompatibility.ERROR:
-                why = why.removeprefix("ERROR: ").rstrip("; ")
-                return f"{intro}: {who} has incompatible quality of service: {why}{self._hint()}"
-        return f"{intro}: {publishers[0].node_name} is there but sends nothing"
+        if not problem:
+            return f"{intro}: {who_publishes(self._node, self.topic)} is there but sends nothing"
+        return f"{intro}: {problem}{self._hint() if INCOMPATIBLE in problem else ''}"
 
     def _hint(self) -> str:
         if self._qos.reliability == ReliabilityPolicy.RELIABLE:
@@ -159,6 +154,33 @@ def input_qos(reliability: ReliabilityPolicy) -> QoSProfile:
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=SUBSCRIPTION_DEPTH, reliability=reliability
     )
+
+
+def publisher_problem(node: Node, topic: str, message_type: type, qos: QoSProfile) -> str:
+    """Why nothing can arrive, from what the graph shows; empty where somebody can send.
+
+    Args:
+        node: Any that sees the graph.
+        topic: Name after remapping.
+        message_type: What is subscribed to.
+        qos: Asked of the publisher.
+    """
+    publishers, kind = node.get_publishers_info_by_topic(topic), type_name(message_type)
+    if not publishers:
+        return NOBODY
+    for publisher in publishers:
+        who = f"node {publisher.node_name}"
+        if publisher.topic_type != kind:
+            return f"{who} publishes {publisher.topic_type} there; expected {kind}"
+        verdict, why = qos_check_compatible(publisher.qos_profile, qos)
+        if verdict == QoSCompatibility.ERROR:
+            return f"{who} {INCOMPATIBLE}: {why.removeprefix('ERROR: ').rstrip('; ')}"
+    return ""
+
+
+def who_publishes(node: Node, topic: str) -> str:
+    """Name of the first node that publishes a topic."""
+    return next((p.node_name for p in node.get_publishers_info_by_topic(topic)), "its publisher")
 
 
 def type_name(message_type: type) -> str:

@@ -16,7 +16,9 @@ from builtin_interfaces.msg import Time as TimeMsg
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
 from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from kgnpro_ros.action import Pick
@@ -29,6 +31,7 @@ from kgnpro_ros.execution.report import Place
 from kgnpro_ros.geometry.gripper import Gripper
 from kgnpro_ros.ros.conversions import InputOptions, matrix_from_pose, rgbd_from_messages
 from kgnpro_ros.ros.frame_source import Frame, FrameSource
+from kgnpro_ros.ros.inputs import input_qos, publisher_problem, type_name
 from kgnpro_ros.ros.pick_messages import check_gripper, check_pose, grasps_from_candidates
 from kgnpro_ros.ros.problems import ProblemLog
 from kgnpro_ros.ros.transforms import TransformSource
@@ -37,6 +40,12 @@ from kgnpro_ros.types import FloatArray, GraspBatch
 
 #: Between two looks for an answer, a frame or a cancellation [s].
 POLL = 0.05
+#: What obstacles are seen with.
+CAMERA_TOPICS = (
+    ("colour images", "color/image_raw", Image),
+    ("depth images", "depth/image_raw", Image),
+    ("camera_info", "color/camera_info", CameraInfo),
+)
 #: The answer of the detector may come this much later than it was given time [s].
 ANSWER_MARGIN = 2.0
 
@@ -76,8 +85,25 @@ class SceneSource:
         )
 
     def missing(self) -> list[str]:
-        """What is not there yet."""
-        return [] if self._client.service_is_ready() else [f"service {self._client.srv_name}"]
+        """What is not there yet, with types."""
+        missing = []
+        if not self._client.service_is_ready():
+            name = self._node.resolve_service_name("detect_grasps")
+            missing.append(f"service {name} ({type_name(DetectGrasps)}): no server")
+        return missing + (self._missing_camera() if self._config.obstacles else [])
+
+    def _missing_camera(self) -> list[str]:
+        """Topics that nobody publishes in a way that could be received."""
+        asked, missing = self._config.reliability, []
+        reliable = ReliabilityPolicy.RELIABLE if asked == "reliable" else (
+            ReliabilityPolicy.BEST_EFFORT)  # fmt: skip
+        for name, relative, kind in CAMERA_TOPICS:
+            topic = self._node.resolve_topic_name(relative)
+            problem = publisher_problem(self._node, topic, kind, input_qos(reliable))
+            if problem:
+                what = f"{type_name(kind)}, reliability {asked}"
+                missing.append(f"{name} on {topic} ({what}): {problem}")
+        return missing
 
     def age(self, stamp: TimeMsg) -> float:
         """Time since a stamp by the clock of the node [s]."""

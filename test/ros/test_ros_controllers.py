@@ -180,7 +180,9 @@ def test_a_robot_that_falls_silent_is_gone(robot, connect):
     assert robot.cancelled.wait(PATIENCE)
     failure, message = failure_of(controllers.joints)
     assert failure == ArmFailure.CONNECTION
-    assert controllers.missing() == ["/robot/joint_states"]
+    (missing,) = controllers.missing()
+    assert "joint states on /robot/joint_states (sensor_msgs/msg/JointState, reliable)" in missing
+    assert "is there but sends none" in missing
 
 
 def test_what_is_not_there_is_named(robot, connect):
@@ -189,7 +191,9 @@ def test_what_is_not_there_is_named(robot, connect):
     failure, message = failure_of(lambda: controllers.follow(trajectory()))
     assert failure == ArmFailure.CONNECTION
     assert "/no/such/action" in message
-    assert "/no/such/action" in controllers.missing()
+    (missing,) = controllers.missing()
+    kind = "control_msgs/action/FollowJointTrajectory"
+    assert missing == f"action /no/such/action ({kind}): no server"
     failure, message = failure_of(connect(joints=("elbow",), joints_timeout=1.0).joints)
     assert "no joint elbow; it has joint_0, joint_1, joint_2" in message
 

@@ -154,9 +154,17 @@ def test_the_executor_says_at_its_first_look_what_it_waits_for(ros):
         node.destroy_node()
     assert said.startswith("waiting for "), said
     assert "\n" not in said
-    for name in ("service", "detect_grasps", "panda_arm_controller/follow_joint_trajectory",
-                 "panda_hand_controller/gripper_cmd", "joint_states"):  # fmt: skip
-        assert name in said
+    image = "(sensor_msgs/msg/Image, reliability auto): nobody publishes it"
+    for words in (
+        "service /lonely_arm/detect_grasps (kgnpro_ros/srv/DetectGrasps): no server",
+        f"colour images on /lonely_arm/color/image_raw {image}",
+        f"depth images on /lonely_arm/depth/image_raw {image}",
+        "camera_info on /lonely_arm/color/camera_info (sensor_msgs/msg/CameraInfo",
+        "panda_arm_controller/follow_joint_trajectory (control_msgs/action/FollowJointTrajectory)",
+        "panda_hand_controller/gripper_cmd (control_msgs/action/GripperCommand): no server",
+        "joint_states (sensor_msgs/msg/JointState, reliable): nobody publishes it",
+    ):
+        assert words in said
 
 
 @pytest.mark.reliability("fault: parameters")
