@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -65,7 +66,7 @@ def run_node(
 
 def _spin(make_node: Callable[[], Node], make_executor: Callable[[], Executor]) -> None:
     node = make_node()
-    with _told_to_end() as end:
+    with _told_to_end(node.get_logger()) as end:
         executor = make_executor()
         try:
             executor.add_node(node)
@@ -78,7 +79,7 @@ def _spin(make_node: Callable[[], Node], make_executor: Callable[[], Executor]) 
 
 
 @contextmanager
-def _told_to_end() -> Iterator[Future]:
+def _told_to_end(logger: RcutilsLogger) -> Iterator[Future]:
     """A future that is done after a signal; from here on signals break nothing off any more.
 
     The main thread waits in ROS, where Python runs no handlers: what Python's own handler writes
@@ -91,8 +92,10 @@ def _told_to_end() -> Iterator[Future]:
     _ignore_signals()
 
     def watch() -> None:
-        # Nothing but a signal or the end of the block comes through here.
-        os.read(reader, 1)
+        # The number of the signal, or nothing at the end of the block.
+        number = os.read(reader, 1)
+        if number:
+            logger.info(f"told to end by {signal.Signals(number[0]).name}")
         end.set_result(None)
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)

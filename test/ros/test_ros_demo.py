@@ -144,6 +144,7 @@ def test_nodes_leave_cleanly_on_signals(frames, module, number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 0, errors
+    assert f"told to end by {signal.Signals(number).name}" in errors
     assert "Traceback" not in errors
 
 
