@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -19,6 +20,7 @@ from std_srvs.srv import SetBool
 
 from kgnpro_ros.config import DetectorConfig, NodeConfig
 from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.ros.clock_watch import missing_clock
 from kgnpro_ros.ros.detect_service import MAX_WAITING, DetectService
 from kgnpro_ros.ros.diagnostics import DetectorDiagnostics
 from kgnpro_ros.ros.frame_source import FrameSource
@@ -76,8 +78,10 @@ class GraspDetectorNode(LifecycleNode):
         self._diagnostics = DetectorDiagnostics(self)
         self._service = DetectService(self, self)
         self._set_enabled = self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
-        self._watch = self.create_timer(WATCH_PERIOD, self._on_watch)
-        self._give_back = self.create_timer(GIVE_BACK_PERIOD, give_back)
+        # Steady: with use_sim_time nothing else would say that /clock is what is missing.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._watch = self.create_timer(WATCH_PERIOD, self._on_watch, clock=steady)
+        self._give_back = self.create_timer(GIVE_BACK_PERIOD, give_back, clock=steady)
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter says so; what fails is logged."""
@@ -196,6 +200,9 @@ class GraspDetectorNode(LifecycleNode):
             self._said = activity
             self.get_logger().info(activity)
         waiting = source.waiting_for(self.node_config.stall_timeout)
+        without_time = missing_clock(self)
+        if without_time:
+            waiting = "; ".join(filter(None, (f"waiting for {without_time}", waiting)))
         if waiting:
             self.problems.report(waiting, error=False)
 

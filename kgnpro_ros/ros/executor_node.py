@@ -25,6 +25,7 @@ from kgnpro_ros.execution.cancellation import Cancellation
 from kgnpro_ros.execution.pick import PickSequence
 from kgnpro_ros.geometry.gripper import load_gripper
 from kgnpro_ros.ros.arms import ArmConnection, ArmFactory, leave, make_arm
+from kgnpro_ros.ros.clock_watch import missing_clock
 from kgnpro_ros.ros.params import Parameters, fixed_at_start
 from kgnpro_ros.ros.pick_goal import PickGoal, Robot
 from kgnpro_ros.ros.pick_scene import SceneSource
@@ -89,7 +90,9 @@ class GraspExecutorNode(Node):
 
     def missing(self) -> list[str]:
         """What a pick would wait for."""
-        return [*self._scenes.missing(), *self._connection.missing()]
+        without_time = missing_clock(self)
+        missing = [without_time] if without_time else []
+        return [*missing, *self._scenes.missing(), *self._connection.missing()]
 
     def _seconds(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9

@@ -25,10 +25,12 @@ from kgnpro_ros.ros.camera_publisher import (
     camera_link_pose,
     make_messages,
 )
+from kgnpro_ros.ros.clock_watch import ClockWatch
+from kgnpro_ros.ros.inputs import type_name
 from kgnpro_ros.ros.params import Parameters, fixed_at_start
 from kgnpro_ros.ros.spinning import run_node
 
-NODE_NAME = "rgbd_replay"
+NODE_NAME, NEXT = "rgbd_replay", "~/next"
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,17 @@ class ReplayNode(Node):
         self._camera = CameraPublisher(
             self, self._config.reliability, self._config.base_frame, pose
         )
-        self._next_service = self.create_service(Trigger, "~/next", self._on_next)
+        self._next_service = self.create_service(Trigger, NEXT, self._on_next)
         self._current_service = self.create_service(Trigger, "~/current", self._on_current)
         self._timer = self.create_timer(1.0 / self._config.rate, self._publish)
+        self._clock_watch = ClockWatch(self)
         names = ", ".join(frame.name for frame in self._frames)
-        self.get_logger().info(f"replaying {len(self._frames)} frames: {names}")
+        period, call = self._config.frame_period, f"calls of {self.resolve_service_name(NEXT)}"
+        until = f"the next comes after {period:g} s or on {call}" if period > 0 else (
+            f"waiting for {call} to show the next")  # fmt: skip
+        self.get_logger().info(
+            f"replaying {len(self._frames)} frames: {names}; {until} ({type_name(Trigger)})"
+        )
 
     def _load(self) -> list[StoredFrame]:
         if not self._config.frames:

@@ -24,6 +24,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from kgnpro_ros.exceptions import KGNProError, PlanningError
 from kgnpro_ros.execution.trajectory import JointTrajectory
+from kgnpro_ros.ros.inputs import type_name
 from kgnpro_ros.ros.sim_loop import SimLoop
 from kgnpro_ros.simulation.controllers import (
     GoalState,
@@ -63,6 +64,14 @@ class SimActions:
             _Server(node, loop, FollowJointTrajectory, ARM_ACTION, arm),
             _Server(node, loop, GripperCommand, GRIPPER_ACTION, gripper),
         ]
+        kinds = ((ARM_ACTION, FollowJointTrajectory), (GRIPPER_ACTION, GripperCommand))
+        self._names = [
+            f"{node.resolve_service_name(name)} ({type_name(kind)})" for name, kind in kinds
+        ]
+
+    def describe(self) -> str:
+        """Names and types of the actions."""
+        return " and ".join(self._names)
 
 
 class _Server:

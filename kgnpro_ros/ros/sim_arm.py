@@ -93,6 +93,7 @@ class SimulatedArm:
         self._world_config = world
         self._loop = SimLoop(world, controllers, config, self._make_periodics)
         self._actions = SimActions(node, self._loop, self._stamp)
+        self.waits_for = f"goals of {self._actions.describe()}"
 
     @property
     def failure(self) -> str:

@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 
 from kgnpro_ros.config import SimConfig, SimControllerConfig, WorldConfig
 from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.ros.clock_watch import ClockWatch
 from kgnpro_ros.ros.params import Parameters, fixed_at_start
 from kgnpro_ros.ros.spinning import run_node
 
@@ -32,6 +33,7 @@ class Backend(Protocol):
     """What the node shows."""
 
     failure: str
+    waits_for: str
 
     def start_scene(self, index: int) -> list[str]:
         """Start a scene; returns what is in it."""
@@ -76,6 +78,8 @@ class SimNode(Node):
         self._watch = self.create_timer(
             WATCH_PERIOD, self._on_watch, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
+        self._clock_watch = ClockWatch(self)
+        self.get_logger().info(f"waiting for {self._backend.waits_for}")
 
     def _make_backend(self, config: SimConfig, controllers: SimControllerConfig) -> Backend:
         # Late: what imports MuJoCo takes a while, and the still scene needs no arm.

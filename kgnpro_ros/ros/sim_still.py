@@ -8,6 +8,7 @@ import json
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
+from std_srvs.srv import Trigger
 
 from kgnpro_ros.config import SceneConfig, SimConfig, WorldConfig
 from kgnpro_ros.data.compose import make_scene
@@ -15,6 +16,7 @@ from kgnpro_ros.data.render import Frame, make_gl_context
 from kgnpro_ros.data.scene import Scene
 from kgnpro_ros.geometry.se3 import invert
 from kgnpro_ros.ros.camera_publisher import T_LINK_OPTICAL, CameraPublisher
+from kgnpro_ros.ros.inputs import type_name
 
 
 class StillScene:
@@ -31,6 +33,8 @@ class StillScene:
 
     def __init__(self, node: Node, config: SimConfig, world: WorldConfig) -> None:
         self.failure = ""
+        name = node.resolve_service_name("~/next")
+        self.waits_for = f"calls of {name} ({type_name(Trigger)}) to show the next scene"
         self._node = node
         self._config = config
         self._world = world
