@@ -9,14 +9,12 @@ the memory of the detector and its slope, the calls that were not answered, and 
 of the image to arrival of its grasps) at the start and at the end, and the processor time of a
 detection, which does not depend on what else the machine does. Exit code 1 if memory grows by 1 MB
 in 10 minutes or more, an answer is missing, or the latency is not flat. Figures that say something
-need a machine that does nothing else; on a busy one, where this runs as root, camera, detector and
-caller get the processor before what else there is.
+need a machine that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import platform
@@ -49,8 +47,6 @@ MAX_SLOPE, MAX_LATENCY_RATIO = 1.0, 1.25
 #: What is left out at the start, while buffers and caches fill.
 WARM_UP_SHARE = 0.25
 CALL_PERIOD, CALL_TIMEOUT, START_TIMEOUT = 1.0, 10, 600.0
-#: Niceness of all processes, where the user may ask for it: other work is not to be measured.
-NICENESS = -10
 #: The clock starts after so many detections, however slow the machine is.
 WARM_UP_DETECTIONS = 30
 
@@ -299,13 +295,6 @@ def figures(record: Record, minutes: float) -> Figures:
     )  # fmt: skip
 
 
-def go_first() -> int:
-    """Ask for the processor before others, for this process and its children; the niceness."""
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-    return os.getpriority(os.PRIO_PROCESS, 0)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0)
@@ -318,7 +307,6 @@ def main() -> int:
     )
     options = parser.parse_args()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    niceness = go_first()
     with tempfile.TemporaryDirectory() as folder:
         settings = {"model": options.model, "runtime": options.runtime}
         record = soak(options.minutes, settings, options.rate, Path(folder))
@@ -329,8 +317,7 @@ def main() -> int:
     for line in [*record.missed, *problems]:
         print(line, file=sys.stderr)
     if options.json is not None:
-        machine = {"cpu": platform.processor(), "cores": os.cpu_count(), "load": os.getloadavg(),
-                   "niceness": niceness}  # fmt: skip
+        machine = {"cpu": platform.processor(), "cores": os.cpu_count(), "load": os.getloadavg()}
         report = {"machine": machine, "figures": asdict(result), "problems": problems,
                   "samples": asdict(record)}  # fmt: skip
         options.json.write_text(json.dumps(report, indent=1) + "\n")
