@@ -21,8 +21,6 @@ import argparse
 import json
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -51,6 +49,7 @@ from kgnpro_ros.ros.action_calls import GoalCall
 from kgnpro_ros.ros.conversions import poses_to_messages
 from kgnpro_ros.ros.demo import bin_walls
 from kgnpro_ros.ros.pick_client import place_pose
+from kgnpro_ros.ros.processes import children
 
 STAGES = ("approach", "lift", "move_place")
 ARM_STATUS = "panda_arm_controller/follow_joint_trajectory/_action/status"
@@ -203,14 +202,13 @@ def at_rest(watcher: Watcher, before: State) -> State | None:
     return None
 
 
-def start(module: str, log: Path, parameters: dict[str, Any]) -> subprocess.Popen[bytes]:
+def command(module: str, parameters: dict[str, Any]) -> list[str]:
     """A node with parameters."""
-    command = [sys.executable, "-m", f"kgnpro_ros.ros.{module}", "--ros-args"]
+    words = [sys.executable, "-m", f"kgnpro_ros.ros.{module}", "--ros-args"]
     for name, value in parameters.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        command += ["-p", f"{name}:={text}"]
-    with log.open("wb") as file:
-        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        words += ["-p", f"{name}:={text}"]
+    return words
 
 
 def run(options: argparse.Namespace, folder: Path) -> list[Sample]:
@@ -226,38 +224,34 @@ def run(options: argparse.Namespace, folder: Path) -> list[Sample]:
         "controllers.answer_timeout": 20.0, "controllers.time_scale": 50.0,
         "pick.max_grasp_age": 600.0,
     }  # fmt: skip
-    processes = [
-        start("sim_node", folder / "sim.log", sim),
-        start("executor_node", folder / "executor.log", executor),
-    ]
     rclpy.init()
     watcher, spinner = Watcher(), MultiThreadedExecutor(3)
     spinner.add_node(watcher)
-    thread = threading.Thread(target=spinner.spin, daemon=True)
-    thread.start()
-    samples: list[Sample] = []
+    threading.Thread(target=spinner.spin, daemon=True).start()
     try:
-        for stage in STAGES:
-            wanted, tries = len(samples) + options.repeats, 0
-            while len(samples) < wanted and tries < 2 * options.repeats:
-                tries += 1
-                sample = measure(watcher, stage)
-                if sample is not None:
-                    samples.append(sample)
-                    print(f"  {stage}: {sample.speed:.2f} rad/s, told after "
-                          f"{sample.told:.3f} s, at rest after {sample.rest:.3f} s, "
-                          f"{sample.simulated:.3f} s simulated",
-                          flush=True)  # fmt: skip
+        with children() as start:
+            start("simulator", command("sim_node", sim), os.environ, folder / "sim.log")
+            start("executor", command("executor_node", executor), os.environ, folder / "arm.log")
+            return sample_all(watcher, options.repeats)
     finally:
-        for process in processes:
-            process.send_signal(signal.SIGINT)
         spinner.shutdown(timeout_sec=5.0)
-        for process in processes:
-            try:
-                process.wait(20.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
         rclpy.try_shutdown()
+
+
+def sample_all(watcher: Watcher, repeats: int) -> list[Sample]:
+    """The stages in turn; a motion that does not count is tried again, within limits."""
+    samples: list[Sample] = []
+    for stage in STAGES:
+        wanted, tries = len(samples) + repeats, 0
+        while len(samples) < wanted and tries < 2 * repeats:
+            tries += 1
+            sample = measure(watcher, stage)
+            if sample is not None:
+                samples.append(sample)
+                print(f"  {stage}: {sample.speed:.2f} rad/s, told after "
+                      f"{sample.told:.3f} s, at rest after {sample.rest:.3f} s, "
+                      f"{sample.simulated:.3f} s simulated",
+                      flush=True)  # fmt: skip
     return samples
 
 
