@@ -6,7 +6,13 @@ Lifecycle: *configure* reads the parameters and loads the model, *activate* subs
 *deactivate* unsubscribes, *cleanup* drops the model. With ``autostart`` it activates by itself.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+from kgnpro_ros.ros.memory import GIVE_BACK_PERIOD, give_back, keep_one_heap
+
+# Now: what the lines below load starts threads, which would keep heaps of their own.
+keep_one_heap()
 
 import time
 import traceback
@@ -24,7 +30,6 @@ from kgnpro_ros.ros.clock_watch import missing_clock
 from kgnpro_ros.ros.detect_service import MAX_WAITING, DetectService
 from kgnpro_ros.ros.diagnostics import DetectorDiagnostics
 from kgnpro_ros.ros.frame_source import FrameSource
-from kgnpro_ros.ros.memory import GIVE_BACK_PERIOD, give_back, keep_one_heap
 from kgnpro_ros.ros.params import Parameters
 from kgnpro_ros.ros.problems import ProblemLog
 from kgnpro_ros.ros.processing import DetectorFactory, pipeline_detector
@@ -233,7 +238,6 @@ class GraspDetectorNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of ``ros2 run kgnpro_ros grasp_detector``."""
-    keep_one_heap()
 
     def make_node() -> GraspDetectorNode:
         node = GraspDetectorNode()

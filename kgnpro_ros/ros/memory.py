@@ -28,7 +28,9 @@ LIMITS = {
 
 
 def keep_one_heap(environment: Mapping[str, str] = os.environ) -> bool:
-    """Let new threads share the heaps that there are; to be called before threads are started.
+    """Let new threads share the heaps that there are.
+
+    To be called before rclpy and PyTorch are imported: they start threads when they are loaded.
 
     What the environment sets stays as it is. Other C libraries than glibc are left alone.
 
