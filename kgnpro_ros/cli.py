@@ -12,9 +12,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.progress import progress_bar
 from kgnpro_ros.version import __version__
 
 # Heavy modules (PyTorch, MuJoCo, ROS) are imported in the commands that need them: ``--help`` and
@@ -123,12 +123,8 @@ def generate(
         "mode": mode, "look": look, "views": views, "depth_noise": depth_noise, "classes": classes
     }  # fmt: skip
     config = config_from_dict(SceneConfig, settings, "generate")
-    with Progress(console=console) as progress:
-        task = progress.add_task(f"{mode} scenes", total=scenes)
-        manifest = generation.generate(
-            out, config, scenes, seed, workers,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
+    with progress_bar(console, f"{mode} scenes") as progress:
+        manifest = generation.generate(out, config, scenes, seed, workers, progress=progress)
     _say(f"{out}: {manifest['counts']}")
 
 
@@ -143,12 +139,10 @@ def convert(
     from kgnpro_ros.data.kgn_format import open_dataset
     from kgnpro_ros.data.kgn_writer import write_kgn
 
-    with Progress(console=console) as progress:
-        task = progress.add_task("scenes", total=None)
+    with progress_bar(console, "scenes") as progress:
         train_scenes, test_scenes = write_kgn(
-            open_dataset(data), out, test_share, seed,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
+            open_dataset(data), out, test_share, seed, progress=progress
+        )
     _say(f"{out}: {train_scenes} training and {test_scenes} test scenes")
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import Progress
 
 from kgnpro_ros.config import ReproduceConfig, SceneSetConfig
 from kgnpro_ros.data.generate import generate
@@ -32,6 +31,7 @@ from kgnpro_ros.exceptions import ModelError
 from kgnpro_ros.files import file_exists, read_json
 from kgnpro_ros.network.shards import all_files
 from kgnpro_ros.network.weights import find_model, load_model
+from kgnpro_ros.progress import progress_bar
 from kgnpro_ros.training.checkpoint import CHECKPOINT, load_checkpoint
 from kgnpro_ros.training.train import export_checkpoint, train
 
@@ -61,9 +61,9 @@ def reproduce(
         _stage(console, f"scenes {item.name}", partial(_generate, item, out, workers, console))
     _stage(console, "training", partial(_train, config, out))
     model = _stage(console, "weights", partial(_export, config, out))
-    reports = {}
+    reports, sha256 = {}, load_model(model).sha256
     for item in config.test:
-        judge = partial(_evaluate, item, out, model, console)
+        judge = partial(_evaluate, item, out, model, sha256, console)
         reports[item.name] = _stage(console, f"evaluation on {item.name}", judge)
     console.print(f"card: {update_card(model, reports)}", markup=False, highlight=False)
     return model
@@ -84,12 +84,9 @@ def _folder(item: SceneSetConfig, out: Path) -> Path:
 
 
 def _generate(item: SceneSetConfig, out: Path, workers: int | None, console: Console) -> str:
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(item.name, total=item.scenes)
-        manifest = generate(
-            _folder(item, out), item.scene, item.scenes, item.seed, workers,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
+    with progress_bar(console, item.name, transient=True) as progress:
+        folder = _folder(item, out)
+        manifest = generate(folder, item.scene, item.scenes, item.seed, workers, progress)
     return f"{manifest['scenes']} scenes, {manifest['scenes'] * manifest['views']} images"
 
 
@@ -124,7 +121,7 @@ def _export(config: ReproduceConfig, out: Path) -> Path:
     return all_files(export_checkpoint(run, config.name, folder))[0]
 
 
-def _evaluate(item: SceneSetConfig, out: Path, model: Path, console: Console) -> Path:
+def _evaluate(item: SceneSetConfig, out: Path, model: Path, sha256: str, console: Console) -> Path:
     """The report of a test set, made anew where it is of other weights."""
     report = out / f"{item.name}.json"
     if file_exists(report):
@@ -132,7 +129,7 @@ def _evaluate(item: SceneSetConfig, out: Path, model: Path, console: Console) ->
             measured = read_json(report, ModelError)["model"]["sha256"]
         except (ModelError, KeyError, TypeError) as error:
             raise ModelError(f"{report} is no report; remove it: {error!r}") from error
-        if measured == load_model(model).sha256:
+        if measured == sha256:
             return report
     detector = load_detector(str(model), None, plain=True)
     curve = out / f"{item.name}.png"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
 
 from kgnpro_ros.config import CalibrationConfig, EvaluationConfig
 from kgnpro_ros.data.dataset import GraspDataset, Sample
@@ -23,6 +22,7 @@ from kgnpro_ros.evaluation.stages import StageCounts, count_stages, stages_reach
 from kgnpro_ros.geometry.se3 import invert
 from kgnpro_ros.pipeline import Detection, GraspDetector
 from kgnpro_ros.predictions import write_predictions
+from kgnpro_ros.progress import progress_bar
 from kgnpro_ros.types import GraspBatch
 
 FloatArray = NDArray[np.float64]
@@ -59,12 +59,10 @@ def evaluate_model(
     dataset = open_test_split(data)
     trial = DetectorTrial(detector, predictions)
     config = EvaluationConfig()
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("images", total=None)
+    with progress_bar(console, "images", transient=True) as progress:
         result = evaluate(
-            dataset, trial.predict, config, inspect=trial.inspect, limit=limit,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
+            dataset, trial.predict, config, inspect=trial.inspect, limit=limit, progress=progress
+        )
     report = trial.report(result)
     report["data"] = str(data)
     print_report(report, console)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress as Bar
 
 from kgnpro_ros.config import DetectorConfig, EvaluationConfig, SceneConfig
 from kgnpro_ros.data.compose import make_scene
@@ -31,13 +30,14 @@ from kgnpro_ros.evaluation.runner import (
     evaluate_together,
 )
 from kgnpro_ros.exceptions import ModelError
-from kgnpro_ros.files import file_exists
+from kgnpro_ros.files import file_exists, whole_file
 from kgnpro_ros.network.graph import Proof, graph_bytes, read_graph, with_proof
 from kgnpro_ros.network.quantise import quantised_bytes
 from kgnpro_ros.network.runtime import NetworkRuntime, graph_path, graph_runtime
 from kgnpro_ros.network.weights import load_model
 from kgnpro_ros.pipeline import GraspDetector
 from kgnpro_ros.predictions import find_frames, read_frame
+from kgnpro_ros.progress import progress_bar
 from kgnpro_ros.types import RGBDImage
 
 FloatArray = NDArray[np.float64]
@@ -46,27 +46,29 @@ Progress = Callable[[int, int], None]
 #: Most that the mean OSR over the cells of the table may fall, with 95 % confidence [points].
 LIMIT = 1.0
 #: Frames that calibrate, and scenes that prove, each with so many views.
-CALIBRATION_FRAMES, PROOF_SCENES, PROOF_VIEWS = 24, 60, 5
+CALIBRATION_FRAMES, PROOF_SCENES, PROOF_VIEWS = 24, 80, 5
 CALIBRATION_SEED, PROOF_SEED = 5, 6
-#: Both kinds of scenes of the benchmark, and the randomised look with the noise of real sensors.
-KINDS = (
-    SceneConfig(mode="multi"),
-    SceneConfig(mode="multi", look="random", depth_noise=True),
-    SceneConfig(mode="single"),
-)
+SEVERAL, ONE = SceneConfig(mode="multi"), SceneConfig(mode="single")
+#: Calibration sees the scenes of the benchmark and the randomised look with the noise of sensors;
+#: the proof is about the benchmark. Kinds take turns.
+CALIBRATION_KINDS = (SEVERAL, replace(SEVERAL, look="random", depth_noise=True), ONE)
+PROOF_KINDS = (SEVERAL, SEVERAL, SEVERAL, ONE)
 
 
 class RenderedScenes:
     """Frames with known grasps, rendered one scene at a time when they are asked for.
 
     Args:
-        scenes: How many; their kinds take turns.
+        scenes: How many.
         views: Frames of each.
         seed: Of all of them.
+        kinds: Of scenes; they take turns.
     """
 
-    def __init__(self, scenes: int, views: int, seed: int) -> None:
-        self._scenes, self._views, self._seed = scenes, views, seed
+    def __init__(
+        self, scenes: int, views: int, seed: int, kinds: tuple[SceneConfig, ...] = PROOF_KINDS
+    ) -> None:
+        self._scenes, self._views, self._seed, self._kinds = scenes, views, seed, kinds
         self._gl = make_gl_context()
         self._number = -1
         self._samples: list[Sample] = []
@@ -83,7 +85,7 @@ class RenderedScenes:
         """One image."""
         number, view = divmod(index, self._views)
         if number != self._number:
-            config = replace(KINDS[number % len(KINDS)], views=self._views)
+            config = replace(self._kinds[number % len(self._kinds)], views=self._views)
             scene, frames, masks = make_scene(config, self._seed, number, self._gl)
             self._samples = [
                 Sample(
@@ -130,9 +132,7 @@ def export_quantised(
     detector = GraspDetector(_settings(model))
     frames = (detector.prepare(image.undistorted())[:2] for image in calibration_images(calibrate))
     content = quantised_bytes(graph_bytes(loaded.network, loaded.sha256), frames)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(path) as partial:
         partial.write_bytes(content)
         runtime = graph_runtime(read_graph(partial), "int8")
         data = proof_on or RenderedScenes(PROOF_SCENES, PROOF_VIEWS, PROOF_SEED)
@@ -140,9 +140,6 @@ def export_quantised(
         proof = prove(one, two)
         partial.write_bytes(with_proof(content, proof))
         read_graph(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path, proof
 
 
@@ -150,12 +147,8 @@ def export_on_console(
     model: str, out: Path | None, calibrate: Path | None, console: Console
 ) -> tuple[Path, Proof]:
     """:func:`export_quantised` with a bar, and what came of it."""
-    with Bar(console=console, transient=True) as bar:
-        task = bar.add_task("proving", total=None)
-        path, proof = export_quantised(
-            model, out, calibrate,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
+    with progress_bar(console, "proving", transient=True) as progress:
+        path, proof = export_quantised(model, out, calibrate, progress=progress)
     console.print(f"{path}: {proof}", markup=False, highlight=False, soft_wrap=True)
     return path, proof
 
@@ -176,7 +169,7 @@ def calibration_images(folder: Path | None) -> list[RGBDImage]:
     if folder is not None and not file_exists(folder / "manifest.json"):
         return [read_frame(item) for item in find_frames(folder)]
     if folder is None:
-        data: Any = RenderedScenes(CALIBRATION_FRAMES, 1, CALIBRATION_SEED)
+        data: Any = RenderedScenes(CALIBRATION_FRAMES, 1, CALIBRATION_SEED, CALIBRATION_KINDS)
     else:
         data = SceneDataset(folder)
     count = min(len(data), CALIBRATION_FRAMES)
