@@ -18,7 +18,8 @@ class NodeConfig:
 
     Attributes:
         autostart: Configure and activate at start, without a lifecycle manager.
-        continuous: Detect in the newest frame all the time; False detects on service calls only.
+        continuous: Detect in the newest frame while somebody listens to the results; False detects
+            on service calls only.
         max_rate: Most detections per second in continuous mode [Hz]; 0 is no limit.
         target_frame: TF frame of the published grasps; empty is the colour optical frame.
         tf_timeout: Longest wait for the transform at the stamp of the image [s].
