@@ -48,6 +48,17 @@ def contiguous(array: Array) -> Array:
     return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array.contiguous()
 
 
+def copied(array: Array) -> Array:
+    """The same values in memory of their own, in order."""
+    return np.array(array, order="C") if isinstance(array, np.ndarray) else array.clone()
+
+
+def positions(like: Array) -> Array:
+    """0, 1, ... for the elements of an array, on its device."""
+    count = len(like)
+    return np.arange(count) if isinstance(like, np.ndarray) else torch.arange(count).to(like.device)
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Keep CPU work in the calling thread while many tiny operations run.
@@ -100,26 +111,44 @@ def cross(left: Array, right: Array, axis: int) -> Array:
     return product
 
 
+def wrapped(array: Array) -> Array:
+    """The three rows of an array and the first two again, for :func:`wrapped_cross`."""
+    return namespace(array).concatenate([array, array[:2]])
+
+
+def wrapped_cross(left: Array, right: Array) -> Array:
+    """Cross product along the first axis, both factors (5, ...) with wrapped rows; (3, ...)."""
+    return left[1:4] * right[2:] - left[2:] * right[1:4]
+
+
+def map_points(matrix: Array, points: Array) -> Array:
+    """Points (N, 3) mapped by matrices (..., n, 3, B): shape (..., n, N, B)."""
+    if isinstance(matrix, np.ndarray):
+        return points @ matrix
+    return multiply(matrix, points.T[..., None])
+
+
 def solve_definite(system: Array) -> Array:
     """Solve symmetric positive definite systems; not finite where a matrix is singular.
 
     Args:
-        system: Matrices with their right-hand sides beside them, shape (..., B, n, n + m).
+        system: Matrices with m right-hand sides beside them, shape (n, n + m, ...); NumPy's is
+            overwritten.
 
     Returns:
-        Shape (..., B, n, m).
+        Shape (n, m, ...).
     """
-    n = system.shape[-2]
+    n = len(system)
     if not isinstance(system, np.ndarray):
-        return torch.linalg.solve_ex(system[..., :n], system[..., n:])[0]
-    lead = range(system.ndim - 2)
-    work = np.array(system.transpose(-2, -1, *lead), order="C")
+        batch = torch.moveaxis(system, (0, 1), (-2, -1))
+        solution = torch.linalg.solve_ex(batch[..., :n], batch[..., n:])[0]
+        return torch.moveaxis(solution, (-2, -1), (0, 1))
     # Gauss-Jordan on all systems at once; definite matrices need no exchange of rows.
     for k in range(n):
-        pivot_row = work[k, k + 1 :] / work[k, k]
-        work[:, k + 1 :] -= work[:, k, None] * pivot_row
-        work[k, k + 1 :] = pivot_row
-    return work[:, n:].transpose(*(i + 2 for i in lead), 0, 1)
+        pivot_row = system[k, k + 1 :] / system[k, k]
+        system[:, k + 1 :] -= system[:, k, None] * pivot_row
+        system[k, k + 1 :] = pivot_row
+    return system[:, n:]
 
 
 def batch_last(matrix: Array) -> Array:

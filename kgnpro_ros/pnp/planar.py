@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Closed-form initial poses of four coplanar points: the two-fold planar ambiguity, batched.
 
-Derivation (our own notation). Let the image of the object plane near the centroid of the points be
-the affine map J (2x2). In a camera frame turned so that the ray to the centroid is its z axis, J is
-the upper 2x2 block of the rotation divided by the depth: its largest singular value is 1 / depth,
-and the remaining row of the rotation follows from orthonormality up to one sign. The two signs are
-the two planar solutions, mirror images of each other along the ray.
+Derivation (our own notation). Let c be the value, and J (2x2) the derivative, of the map from the
+object plane to the image plane z = 1 at the centroid of the points. For the first two columns C
+(3x2) of the rotation and the depth d of the centroid, d J = (I | -c) C. Split C into its row w
+along the ray of c and the rest. The rest follows from d J and has the Gram matrix d^2 G with
+G = J^T J - (J^T c)(J^T c)^T / (1 + c^T c); orthonormal columns ask for d^2 G + w^T w = I. So
+1 / d^2 is the larger eigenvalue of G, and w is known up to its sign. The two signs are the two
+planar solutions, mirror images of each other along the ray.
 """
 
 from __future__ import annotations
@@ -15,9 +17,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from kgnpro_ros.exceptions import ShapeError
-from kgnpro_ros.pnp.linear import Array, at_least, batch_first, cross, multiply, namespace, stack
+from kgnpro_ros.pnp.linear import (
+    Array,
+    at_least,
+    cast,
+    cross,
+    map_points,
+    namespace,
+    stack,
+    wrapped,
+)
 from kgnpro_ros.pnp.residual import PnPProblem
 
 #: Largest distance of the fourth object point from the plane of the others, relative to its size.
@@ -53,22 +65,23 @@ def planar_seeds(problem: PnPProblem) -> PlanarSeeds:
         ShapeError: If there are not four coplanar object points in general position.
     """
     plane = _plane_of(problem.object_points)
-    center, affinity = _local_affinity(problem.image_points, plane)
-    align = _ray_alignment(center)
-    inverse = align.swapaxes(0, 1)
-    # d(image)/d(camera point) at depth 1, for camera points expressed in the aligned frame.
-    ray_map = inverse[:2, :2] - center[:, None] * inverse[2:, :2]
-    block, depth = _unit_block(multiply(_inverse_2x2(ray_map), affinity))
-    row = _missing_row(block)
-    xp = namespace(block)
-    upper = xp.broadcast_to(block, (2, *block.shape))
-    columns = xp.concatenate([upper, stack([row, -row])[:, None]], 1)
-    third = cross(columns[:, :, 0], columns[:, :, 1], axis=-2)
-    turned = multiply(inverse, xp.concatenate([columns, third[:, :, None]], 2))
-    rotation = multiply(turned, plane.basis.T[..., None])
-    translation = _translation(problem, rotation)
-    degenerate = ~(xp.isfinite(depth) & xp.isfinite(translation).all(1).all(0))
-    return PlanarSeeds(batch_first(rotation), translation.swapaxes(-1, -2), degenerate)
+    mean = 0.25 * problem.image_points.sum(1)
+    centred = problem.image_points - mean[:, None]
+    spread = (centred * centred).sum((0, 1))
+    offset, derivative = _local_affinity(centred, spread, plane)
+    columns = _both_columns(mean + offset, derivative)
+    xp = namespace(columns)
+    around = wrapped(columns)
+    third = around[1:4, 0] * around[2:, 1] - around[2:, 0] * around[1:4, 1]
+    turned = xp.concatenate([columns, third[:, None]], 1)
+    rotation = map_points(turned, plane.basis)
+    translation = _translation(map_points(rotation, problem.object_points), mean, centred, spread)
+    degenerate = ~xp.isfinite(translation.sum((0, 1)))
+    return PlanarSeeds(
+        rotation.reshape(3, 3, 2, -1).swapaxes(0, 2).swapaxes(1, 3),
+        translation.swapaxes(0, 1).swapaxes(1, 2),
+        degenerate,
+    )
 
 
 @dataclass(frozen=True)
@@ -77,17 +90,18 @@ class _Plane:
 
     Attributes:
         basis: Rotation object-from-plane, normal last, shape (3, 3).
-        points: Centred in-plane points [m], shape (2, 4).
-        areas: Twice the signed areas of its triangles, shape (4, 1).
-        inverse_moments: Inverse of the points' second moments, shape (2, 2, 1).
-        inverse_corners: Inverse of three homogeneous points, shape (3, 3, 1).
+        affine: Least-squares derivative, of image points (4) by the plane (2), shape (2, 4).
+        depths: Depths of the points but for a common factor, of the products of two image points'
+            coordinates, one of each point, shape (4, 16).
+        areas: Twice the signed areas of the triangles that the depths are ratios of, shape (4, 1).
+        corners: Homography, of three points with their depths, shape (3, 3).
     """
 
     basis: Array
-    points: Array
+    affine: Array
+    depths: Array
     areas: Array
-    inverse_moments: Array
-    inverse_corners: Array
+    corners: Array
 
 
 def mirrored_pose(rotation: Array, translation: Array, object_points: Array) -> tuple[Array, Array]:
@@ -143,9 +157,10 @@ def _make_plane(object_points: Array) -> _Plane:
     xp = namespace(points)
     corners = xp.concatenate([points, xp.ones_like(points[:1])])[:, :3]
     moments = (points[:, None] * points).sum(-1)[..., None]
+    areas = _triangles(points) @ (points[0][:, None] * points[1]).reshape(16, 1)
     return _Plane(
-        basis, points, _areas(points)[:, None], _inverse_2x2(moments),
-        _inverse_3x3(corners)[..., None],
+        basis, _inverse_2x2(moments)[..., 0] @ points, _triangles(points) / areas, areas,
+        _inverse_3x3(corners).T,
     )  # fmt: skip
 
 
@@ -154,98 +169,90 @@ def _norm(vectors: Array) -> Array:
     return namespace(vectors).sqrt((vectors**2).sum(-1))
 
 
-def _local_affinity(image_points: Array, plane: _Plane) -> tuple[Array, Array]:
+def _local_affinity(centred: Array, spread: Array, plane: _Plane) -> tuple[Array, Array]:
     """Image of the plane's origin (2, B) and derivative of the map there (2, 2, B).
 
     Taken from the homography: with homogeneous coordinates p_i of the image and m_i of the plane,
     its columns are the first three p_i, scaled so that they add up to the fourth, times the inverse
     of the same matrix of the m_i. The scales are signed areas of triangles (Cramer's rule).
+
+    Args:
+        centred: Image points about their mean, shape (2, 4, B).
+        spread: Sum of their squares, shape (B,).
+        plane: The plane.
     """
-    centred, mean = _centred(image_points)
     xp = namespace(centred)
-    affine = multiply(multiply(centred, plane.points.T[..., None]), plane.inverse_moments)
-    areas = _areas(centred)
-    depths = areas / plane.areas
-    one = xp.ones_like(centred[:1, :3])
-    columns = xp.concatenate([centred[:, :3], one]) * depths[:3]
-    homography = multiply(columns, plane.inverse_corners)
+    products = centred[0][:, None] * centred[1]
+    depths = plane.depths @ products.reshape(16, -1)
+    columns = xp.concatenate([centred[:, :3] * depths[:3], depths[None, :3]])
+    homography = map_points(columns, plane.corners)
     homography = homography / homography[2:, 2:]
     offset = homography[:2, 2]
     derivative = homography[:2, :2] - offset[:, None] * homography[2:, :2]
     # One sign of all depths: the horizon of the plane must not pass between the points.
-    spread = (centred**2).sum((0, 1))
-    regular = (depths * depths[3] > 0).all(0)
-    regular = regular & (xp.amin(abs(areas), 0) > FLAT_TRIANGLE * spread)
-    center = mean + xp.where(regular, offset, xp.zeros_like(offset))
-    return center, xp.where(regular, derivative, affine)
+    regular = (depths * depths[3] > 0) & (abs(depths * plane.areas) > FLAT_TRIANGLE * spread)
+    regular = regular.all(0)
+    affine = map_points(centred, plane.affine)
+    return xp.where(regular, offset, xp.zeros_like(offset)), xp.where(regular, derivative, affine)
 
 
-def _areas(points: Array) -> Array:
-    """Twice the signed areas of (4,2,3), (1,4,3), (1,2,4), (1,2,3): (2, 4, ...) -> (4, ...)."""
-    a, b, c = points[:, [3, 0, 0, 0]], points[:, [1, 3, 1, 1]], points[:, [2, 2, 3, 2]]
-    u, v = b - a, c - a
-    areas: Array = u[0] * v[1] - u[1] * v[0]
-    return areas
+def _triangles(like: Array) -> Array:
+    """Twice the signed areas of (4,2,3), (1,4,3), (1,2,4), (1,2,3) as sums of products u_i v_j.
+
+    Returns:
+        Coefficients, shape (4, 16), in the precision of an array.
+    """
+    table = np.zeros((4, 4, 4))
+    for k, (a, b, c) in enumerate(((3, 1, 2), (0, 3, 2), (0, 1, 3), (0, 1, 2))):
+        for i, j in ((a, b), (b, c), (c, a)):
+            table[k, i, j], table[k, j, i] = 1.0, -1.0
+    flat = table.reshape(4, 16)
+    return cast(flat if isinstance(like, np.ndarray) else torch.from_numpy(flat), like)
 
 
 def _inverse_2x2(matrix: Array) -> Array:
-    """Inverses of (2, 2, B); not finite where singular."""
+    """Inverses of (2, 2, B)."""
     (a, b), (c, d) = matrix
     return stack([d, -b, -c, a]).reshape(matrix.shape) / (a * d - b * c)
 
 
 def _inverse_3x3(matrix: Array) -> Array:
-    """Inverse of one 3x3 matrix by the cross products of its columns."""
+    """Inverse of one matrix by the cross products of its columns."""
     a, b, c = matrix.T
     rows = stack([cross(b, c, -1), cross(c, a, -1), cross(a, b, -1)])
     return rows / (rows[0] * a).sum()
 
 
-def _ray_alignment(center: Array) -> Array:
-    """Rotations (3, 3, B) that turn the ray (center, 1) onto +z by the shortest way."""
-    u, v = center
+def _both_columns(center: Array, derivative: Array) -> Array:
+    """The first two columns of both rotations, (3, 2, 2 B), of c (2, B) and J (2, 2, B)."""
     xp = namespace(center)
-    z = 1.0 / xp.sqrt(1.0 + u * u + v * v)
-    x, y = u * z, v * z
-    k = 1.0 / (1.0 + z)
-    xy = -k * x * y
-    rows = stack([1 - k * x * x, xy, -x, xy, 1 - k * y * y, -y, x, y, z])
-    return rows.reshape(3, 3, -1)
+    length = 1.0 + (center * center).sum(0)
+    product = (center[:, None] * derivative).sum(0)
+    share = product / length
+    diagonal = (derivative * derivative).sum(0) - share * product
+    mixed = (derivative[:, 0] * derivative[:, 1]).sum(0) - share[0] * product[1]
+    one, two = diagonal
+    difference = one - two
+    # The larger eigenvalue.
+    square = 0.5 * (one + two + xp.sqrt(difference * difference + 4.0 * mixed * mixed))
+    along = xp.sqrt(at_least(1.0 - diagonal / square, 0.0))
+    along[1] *= xp.where(mixed > 0, -1.0, 1.0)
+    root = xp.sqrt(length)
+    ray = xp.concatenate([center, xp.ones_like(center[:1])]) / root
+    across = xp.concatenate([derivative - center[:, None] * share, -share[None]]) / xp.sqrt(square)
+    along = ray[:, None] * along
+    return xp.concatenate([across + along, across - along], -1)
 
 
-def _unit_block(block: Array) -> tuple[Array, Array]:
-    """2x2 blocks (2, 2, B) divided by their largest singular value, and its inverse (B,)."""
-    half = 0.5 * (block**2).sum((0, 1))
-    determinant = block[0, 0] * block[1, 1] - block[0, 1] * block[1, 0]
-    xp = namespace(block)
-    largest = xp.sqrt(half + xp.sqrt(at_least(half**2 - determinant**2, 0.0)))
-    return block / largest, 1.0 / largest
-
-
-def _missing_row(block: Array) -> Array:
-    """Third row (2, B), up to sign, that makes the columns of 2x2 blocks orthonormal."""
-    xp = namespace(block)
-    a, b = xp.sqrt(at_least(1.0 - (block**2).sum(0), 0.0))
-    product = (block[:, 0] * block[:, 1]).sum(0)
-    return stack([a, xp.where(product > 0, -b, b)])
-
-
-def _translation(problem: PnPProblem, rotation: Array) -> Array:
-    """Least-squares translation (2, 3, B) [m] for rotations (2, 3, 3, B).
+def _translation(rotated: Array, mean: Array, centred: Array, spread: Array) -> Array:
+    """Least-squares translation (3, 2, B) [m] for rotated object points (3, 4, 2 B).
 
     From x_i + tx = u_i (z_i + tz) and the same in y; tx and ty are eliminated.
     """
-    rotated = multiply(rotation, problem.object_points.T[..., None])
-    x, y, z = rotated[:, 0], rotated[:, 1], rotated[:, 2]
-    u, v = problem.image_points
-    (du, dv), (mean_u, mean_v) = _centred(problem.image_points)
-    a, b = u * z - x, v * z - y
-    tz = -(du * a + dv * b).sum(1) / (du * du + dv * dv).sum(0)
-    tx, ty = 0.25 * a.sum(1) + mean_u * tz, 0.25 * b.sum(1) + mean_v * tz
-    return stack([tx, ty, tz]).swapaxes(0, 1)
-
-
-def _centred(image_points: Array) -> tuple[Array, Array]:
-    """Points (2, 4, B) about their mean, and the mean (2, B)."""
-    mean = 0.25 * image_points.sum(1)
-    return image_points - mean[:, None], mean
+    points = rotated.reshape(3, 4, 2, -1)
+    # Seeds side by side: (axis, point, seed, grasp).
+    image = (centred + mean[:, None])[:, :, None]
+    offset = image * points[2] - points[:2]
+    tz = -(centred[:, :, None] * offset).sum((0, 1)) / spread
+    shift = 0.25 * offset.sum(1) + mean[:, None] * tz
+    return namespace(shift).concatenate([shift, tz[None]])

@@ -14,6 +14,7 @@ Arrays are torch tensors, or NumPy arrays in the solver: see :mod:`kgnpro_ros.pn
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ import torch
 
 from kgnpro_ros.config import PnPConfig
 from kgnpro_ros.exceptions import CameraError, ShapeError
+from kgnpro_ros.pnp.gauss_newton import Measurements, huber, model_at, residual_rows
 from kgnpro_ros.pnp.linear import (
     Array,
     at_least,
@@ -28,9 +30,9 @@ from kgnpro_ros.pnp.linear import (
     batch_last,
     cast,
     contiguous,
-    multiply,
+    map_points,
     namespace,
-    sum_of_outer_products,
+    stack,
 )
 
 #: Least Huber threshold [standard deviations]; keeps the kernel defined at zero keypoint spread.
@@ -206,14 +208,13 @@ def residuals(problem: PnPProblem, rotation: Array, translation: Array) -> Array
 
 def jacobian(problem: PnPProblem, rotation: Array, translation: Array) -> Array:
     """Derivative of :func:`residuals`, shape (..., B, 2 N [+ 1], 6), order (dt, omega)."""
-    points = _project(problem, rotation, translation)
-    rows = _jacobian_rows(problem, points, points.image)[..., :6, :, :]
-    if problem.depth_weight is not None:
-        xp = namespace(rows)
-        last = xp.zeros_like(rows[..., :1, :])
-        last[..., 2, 0, :] = problem.depth_weight
-        rows = xp.concatenate([rows, last], -2)
-    return batch_first(rows.swapaxes(-3, -2))
+    *lead, batch = translation.shape[:-1]
+    measured = measurements(problem, math.prod(lead))
+    rows = residual_rows(measured, poses_of(rotation, translation))[1][:6]
+    count = problem.image_points.shape[1]
+    parts = [rows[:, 0, :count], rows[:, 1, :count], rows[:, 0, count:]]
+    ordered = namespace(rows).concatenate(parts, 1)
+    return batch_first(ordered.swapaxes(0, 1)).reshape(*lead, batch, -1, 6)
 
 
 def robust_cost(problem: PnPProblem, rotation: Array, translation: Array) -> Array:
@@ -231,89 +232,65 @@ def view(problem: PnPProblem, rotation: Array, translation: Array) -> View:
 def cost_of_view(problem: PnPProblem, seen: View) -> Array:
     """Robust negative log-likelihood of what is seen, shape (..., B)."""
     squared = (((seen.image - problem.image_points) * problem.weights) ** 2).sum(-3)
-    cost = _huber(squared, problem.huber_delta)[0].sum(-2)
+    cost = huber(squared, problem.huber_delta)[0].sum(-2)
     depth = _depth_residual(problem, seen.depth)
     return cost if depth is None else cost + _depth_huber(problem, depth)[0]
 
 
 def linearize(problem: PnPProblem, rotation: Array, translation: Array) -> Linearization:
     """Cost, gradient and Gauss-Newton matrix; differentiable in the measurements."""
-    points = _project(problem, rotation, translation)
-    residual = (points.image - problem.image_points) * problem.weights
-    x, y = residual[..., 0, :, :], residual[..., 1, :, :]
-    values, factor = _huber(x * x + y * y, problem.huber_delta)
-    cost = values.sum(-2)
-    right = _jacobian_rows(problem, points, residual)
-    xp = namespace(right)
-    left = right[..., :6, :, :] * xp.concatenate([factor, factor], -2)[..., None, :, :]
-    system = batch_first(sum_of_outer_products(left, right))
-    depth = _depth_residual(problem, translation[..., 2])
-    if depth is not None and problem.depth_weight is not None:
-        value, factor = _depth_huber(problem, depth)
-        cost = cost + value
-        slope = factor * problem.depth_weight
-        system[..., 2, 2] += slope * problem.depth_weight
-        system[..., 2, 6] += slope * depth
-    return Linearization(cost, system)
+    *lead, batch = translation.shape[:-1]
+    measured = measurements(problem, math.prod(lead))
+    cost, system = model_at(measured, poses_of(rotation, translation))
+    shape = (*lead, batch)
+    system = batch_first(system).reshape(*shape, 6, 7)
+    return Linearization(cost.reshape(shape), system)
+
+
+def measurements(problem: PnPProblem, copies: int = 1) -> Measurements:
+    """The same measurements for several poses of each grasp, one copy after the other."""
+    points, image, weights = problem.object_points, problem.image_points, problem.weights
+    xp = namespace(image)
+    delta = xp.broadcast_to(problem.huber_delta, image.shape[1:])
+    with_depth = problem.depth is not None and problem.depth_weight is not None
+    if with_depth:
+        zero = xp.zeros_like(problem.depth)
+        points = xp.concatenate([points, xp.zeros_like(points[:1])])
+        image = xp.concatenate([image, stack([problem.depth, zero])[:, None]], 1)
+        weights = xp.concatenate([weights, stack([problem.depth_weight, zero])[:, None]], 1)
+        last = xp.full_like(delta[:1], problem.depth_delta)
+        delta = xp.concatenate([delta, last])
+    if copies != 1:
+        image, weights, delta = (xp.concatenate([v] * copies, -1) for v in (image, weights, delta))
+    return Measurements(points, image, weights, delta, problem.min_depth, with_depth)
+
+
+def poses_of(rotation: Array, translation: Array) -> Array:
+    """Poses (..., 3, 3) and (..., 3) as ``[R | t]`` with one batch, the last axis: (3, 4, M)."""
+    pair = [rotation.reshape(-1, 3, 3), translation.reshape(-1, 3, 1)]
+    return contiguous(batch_last(namespace(rotation).concatenate(pair, -1)))
 
 
 class _Projection(NamedTuple):
     """Points at a pose, batch last."""
 
-    rotated: Array  # R x [m], (..., 3, N, B)
     z: Array  # depth [m], (..., N, B)
-    limited: Array  # depth, at least min_depth [m], (..., 1, N, B)
     image: Array  # on the plane z = 1, (..., 2, N, B)
 
 
 def _project(problem: PnPProblem, rotation: Array, translation: Array) -> _Projection:
-    rotated = multiply(batch_last(rotation), problem.object_points.T[..., None])
+    rotated = map_points(batch_last(rotation), problem.object_points)
     placed = rotated + translation.swapaxes(-1, -2)[..., None, :]
     z = placed[..., 2:, :, :]
-    # Only the denominator is limited, so the cost stays finite and grows towards the camera plane.
+    # Limited as in the model of the cost.
     limited = at_least(z, problem.min_depth)
-    return _Projection(rotated, z[..., 0, :, :], limited, placed[..., :2, :, :] / limited)
-
-
-def _jacobian_rows(problem: PnPProblem, points: _Projection, residual: Array) -> Array:
-    """Weighted derivatives and, as a seventh row, the residuals: shape (..., 7, 2 N, B)."""
-    scale = problem.weights / points.limited
-    # d(x / z)/dz is -x / z^2 in front and 0 where the denominator is held at min_depth.
-    by_z = -scale * points.image * (points.limited == points.z[..., None, :, :])
-    x, y, z = (points.rotated[..., i, :, :] for i in range(3))
-    sx, sy = scale[..., 0, :, :], scale[..., 1, :, :]
-    bx, by = by_z[..., 0, :, :], by_z[..., 1, :, :]
-    *lead, count, batch = sx.shape
-    rows = cast(namespace(sx).zeros((*lead, 7, 2 * count, batch)), sx)
-    first, second = rows[..., :count, :], rows[..., count:, :]
-    # Rows 3 to 5 are the cross product of R x and the first three, from d(R x) = omega x R x.
-    entries = (
-        (first, (sx, None, bx, y * bx, z * sx - x * bx, -y * sx, residual[..., 0, :, :])),
-        (second, (None, sy, by, y * by - z * sy, -x * by, x * sy, residual[..., 1, :, :])),
-    )
-    for part, values in entries:
-        for row, value in enumerate(values):
-            if value is not None:
-                part[..., row, :, :] = value
-    return rows
+    return _Projection(z[..., 0, :, :], placed[..., :2, :, :] / limited)
 
 
 def _stack_axes(values: Array) -> Array:
     """Values of both image axes in one: (..., 2, N, B) -> (..., 2 N, B), all x first."""
     *lead, axes, points, batch = values.shape
     return values.reshape(*lead, axes * points, batch)
-
-
-def _huber(squared: Array, delta: Array) -> tuple[Array, Array]:
-    """Huber's kernel of squared residual norms and its IRLS factor min(1, delta / norm).
-
-    Written with the norm held at delta from below: no square root at zero, so no NaN gradient.
-    """
-    xp = namespace(squared)
-    limit = delta**2
-    norm = xp.sqrt(xp.maximum(squared, limit))
-    value = 0.5 * xp.minimum(squared, limit) + delta * (norm - delta)
-    return value, delta / norm
 
 
 def _depth_residual(problem: PnPProblem, depth: Array) -> Array | None:
@@ -324,7 +301,7 @@ def _depth_residual(problem: PnPProblem, depth: Array) -> Array | None:
 
 def _depth_huber(problem: PnPProblem, residual: Array) -> tuple[Array, Array]:
     squared = residual**2
-    return _huber(squared, namespace(squared).full_like(squared, problem.depth_delta))
+    return huber(squared, namespace(squared).full_like(squared, problem.depth_delta))
 
 
 def _spread(pixels: Array) -> Array:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,34 +14,47 @@ from torch import Tensor
 from kgnpro_ros.config import PnPConfig
 from kgnpro_ros.exceptions import ShapeError
 from kgnpro_ros.geometry import so3
+from kgnpro_ros.pnp.gauss_newton import Measurements, model_at
 from kgnpro_ros.pnp.linear import (
     Array,
+    at_least,
     batch_first,
-    batch_last,
     cast,
-    cross,
+    copied,
+    map_points,
     namespace,
+    positions,
     solve_definite,
+    wrapped,
+    wrapped_cross,
 )
 from kgnpro_ros.pnp.planar import planar_seeds
 from kgnpro_ros.pnp.residual import (
     Linearization,
     PnPProblem,
-    error_of_view,
-    linearize,
     make_problem,
-    view,
+    measurements,
+    poses_of,
+    reprojection_error,
 )
 from kgnpro_ros.types import GraspStatus, PnPResult
 
 #: Damping of the first step relative to the diagonal of the Hessian, and its factors after a step
 #: that lowers the cost or does not.
-INITIAL_DAMPING, DAMPING_ACCEPTED, DAMPING_REJECTED = 1e-3, 0.1, 10.0
+INITIAL_DAMPING, DAMPING_ACCEPTED, DAMPING_REJECTED = 1e-2, 0.1, 10.0
 
-#: A seed has converged when a step changes its cost by less than this share (plus as many nats).
-COST_TOLERANCE = 0.01
+#: Damping after a step never falls below the first; after one that is not taken it is at least the
+#: second, for in a flat valley nothing less shortens a step.
+LEAST_DAMPING, LEAST_DAMPING_REJECTED = 1e-3, 0.3
 
-#: A seed whose cost is this many nats above the best of its grasp does not keep the others waiting.
+#: All poses take steps together while more than one in so many moves: fewer are worth a choice.
+FEW = 4
+
+#: A seed has converged when a step changes its cost by less than this share (plus as many nats);
+#: while others move, it takes steps along with them until one changes it by less than the second.
+COST_TOLERANCE, ARRIVED = 0.01, 1e-4
+
+#: A seed whose cost stays this many nats above the best of its grasp takes no more steps alone.
 HOPELESS = 20.0
 
 #: Cosine between approach and viewing ray at which the approach rule is undecided, and the score
@@ -119,23 +133,19 @@ def _solve(
         keypoints, weights, camera_matrix, object_points, config, center_depth, depth_weight
     )
     seeds = planar_seeds(problem)
-    rotation, translation, model = minimise(
-        problem, seeds.rotation, seeds.translation, config.iterations
+    found = _minimise(
+        measurements(problem, 2), poses_of(seeds.rotation, seeds.translation), config.iterations
     )
-    rotation = so3.orthonormalize(rotation)  # steps in float32 drift by a few 1e-5
-    xp = namespace(rotation)
-    seen = view(problem, rotation, translation)
-    solved = xp.isfinite(model.cost) & ~seeds.degenerate
-    cost = xp.where(seen.in_front & solved, model.cost, xp.full_like(model.cost, math.inf))
-    second = _prefers_second(problem, rotation, translation, cost, config, tip_depth)
-    minima = {
-        "rotation": rotation,
-        "translation": translation,
-        "cost": cost,
-        "reprojection_error": error_of_view(problem, seen),
-        "hessian": model.hessian,
-    }
-    return _result(minima, solved.any(0), second)
+    xp = namespace(found.cost)
+    depths = problem.object_points @ found.poses[2, :3] + found.poses[2, 3]
+    solved = xp.isfinite(found.cost).reshape(2, -1) & ~seeds.degenerate
+    usable = solved & (xp.amin(depths, 0) >= problem.min_depth).reshape(2, -1)
+    cost = found.cost.reshape(2, -1)
+    cost = xp.where(usable, cost, xp.full_like(cost, math.inf))
+    second = cost[1] < cost[0]
+    if config.choose_mode:
+        second = _prefers_second(problem, found.poses, cost, config, depths[:2], tip_depth)
+    return _result(problem, found, cost, second, solved.any(0))
 
 
 def _as_numpy(tensor: Tensor | None) -> Array | None:
@@ -146,71 +156,121 @@ def _as_numpy(tensor: Tensor | None) -> Array | None:
     return tensor.detach().numpy() if wide else tensor.detach().float().numpy()
 
 
-def minimise(
-    problem: PnPProblem, rotation: Array, translation: Array, iterations: int
-) -> tuple[Array, Array, Linearization]:
-    """Levenberg-Marquardt with one trust region per pose; NaN stays NaN and disturbs no other.
+@dataclass(frozen=True)
+class _Descent:
+    """Levenberg-Marquardt at M poses, each with a trust region of its own.
+
+    Attributes:
+        measured: What was measured of them.
+        poses: Camera-from-grasp ``[R | t]``, shape (3, 4, M).
+        cost, system: Model of the cost there, shapes (M,) and (6, 7, M).
+        damping: Relative to the diagonal of the Hessian, shape (M,).
+        fall: How much lower the cost is, or would be, after the last step that was tried, (M,).
+    """
+
+    measured: Measurements
+    poses: Array
+    cost: Array
+    system: Array
+    damping: Array
+    fall: Array
+
+    def moving(self, tolerance: float = COST_TOLERANCE) -> Array:
+        """Poses that have not converged, bool (M,); NaN has."""
+        return abs(self.fall) > tolerance * (1.0 + self.cost)
+
+    def step(self) -> _Descent:
+        """Try one step of each pose; those that would raise the cost wait for a shorter one."""
+        poses = _retract(self.poses, _damped_step(self.system, self.damping))
+        cost, system = model_at(self.measured, poses)
+        fall = self.cost - cost
+        accepted = fall >= 0
+        less = at_least(self.damping * DAMPING_ACCEPTED, LEAST_DAMPING)
+        if bool(accepted.all()):
+            return _Descent(self.measured, poses, cost, system, less, fall)
+        more = at_least(self.damping * DAMPING_REJECTED, LEAST_DAMPING_REJECTED)
+        where = namespace(cost).where
+        return _Descent(
+            self.measured, where(accepted, poses, self.poses), where(accepted, cost, self.cost),
+            where(accepted, system, self.system), where(accepted, less, more), fall,
+        )  # fmt: skip
+
+    def select(self, index: Array) -> _Descent:
+        """Some of the poses."""
+        rest = (self.poses, self.cost, self.system, self.damping, self.fall)
+        return _Descent(self.measured.select(index), *(values[..., index] for values in rest))
+
+    def overwrite(self, index: Array, part: _Descent) -> None:
+        """Put some of the poses back."""
+        for name in ("poses", "cost", "system"):
+            getattr(self, name)[..., index] = getattr(part, name)
+
+
+def _minimise(measured: Measurements, poses: Array, iterations: int) -> _Descent:
+    """Levenberg-Marquardt from two seeds; NaN stays NaN and disturbs no other.
 
     Args:
-        problem: Measurements of B grasps.
-        rotation: Start poses from S seeds, shape (S, B, 3, 3).
-        translation: Shape (S, B, 3) [m].
+        measured: What was measured of all poses.
+        poses: Where to start, those of all first seeds before the second ones, shape (3, 4, 2 B).
         iterations: Most steps; fewer are taken once every pose has converged.
-
-    Returns:
-        Rotations, translations and the model of the cost at them.
     """
-    model = linearize(problem, rotation, translation)
-    xp = namespace(rotation)
-    damping = xp.full_like(model.cost, INITIAL_DAMPING)
-    for _ in range(iterations):
-        delta = _damped_step(model, damping)
-        new_rotation, new_translation = _retract(rotation, translation, delta)
-        new = linearize(problem, new_rotation, new_translation)
-        accepted = new.cost <= model.cost
-        moving = abs(model.cost - new.cost) > COST_TOLERANCE * (1.0 + model.cost)
-        damping = xp.where(accepted, damping * DAMPING_ACCEPTED, damping * DAMPING_REJECTED)
-        rotation = xp.where(accepted[..., None, None], new_rotation, rotation)
-        translation = xp.where(accepted[..., None], new_translation, translation)
-        model = Linearization(
-            xp.where(accepted, new.cost, model.cost),
-            xp.where(accepted[..., None, None], new.system, model.system),
-        )
-        if not bool((moving & (model.cost < xp.amin(model.cost, 0) + HOPELESS)).any()):
-            break
-    return rotation, translation, model
+    xp = namespace(poses)
+    cost, system = model_at(measured, poses)
+    damping, fall = xp.full_like(cost, INITIAL_DAMPING), xp.full_like(cost, math.inf)
+    whole, left = _Descent(measured, poses, cost, system, damping, fall), iterations
+    while left > 0 and FEW * int(whole.moving().sum()) > len(cost):
+        whole, left = whole.step(), left - 1
+    hopeful = ~_hopeless(whole)
+    if left > 0 and bool((whole.moving() & hopeful).any()):
+        # Most images have a few grasps that need many steps: they, and what is not quite there.
+        index = xp.where(whole.moving(ARRIVED) & hopeful)[0]
+        part = whole.select(index)
+        while left > 0 and bool(part.moving().any()):
+            part, left = part.step(), left - 1
+        whole.overwrite(index, part)
+    return whole
+
+
+def _hopeless(descent: _Descent) -> Array:
+    """Poses that another fall of cost like the last one would not bring near the other seed's."""
+    pair = descent.cost.reshape(2, -1)
+    limit = namespace(pair).amin(pair, 0) + HOPELESS
+    hopeless: Array = (pair - descent.fall.reshape(2, -1) > limit).reshape(-1)
+    return hopeless
 
 
 def gauss_newton_step(model: Linearization) -> Tensor:
     """Undamped step (dt, omega) to the minimum of the model, shape (..., B, 6)."""
-    step: Tensor = -solve_definite(model.system)[..., 0]
-    return step
+    step: Tensor = -solve_definite(torch.moveaxis(model.system, (-2, -1), (0, 1)))[:, 0]
+    return torch.moveaxis(step, 0, -1)
 
 
-def _damped_step(model: Linearization, damping: Array) -> Array:
+def _damped_step(system: Array, damping: Array) -> Array:
+    """Steps (dt, omega), shape (6, M)."""
+    damped = copied(system)
     # Relative to the diagonal, hence the same in metres and millimetres.
-    diagonal = cast(namespace(damping).eye(6, 7), damping)
-    return -solve_definite(model.system * (1.0 + damping[..., None, None] * diagonal))[..., 0]
+    damped.reshape(42, -1)[::8] *= 1.0 + damping
+    return -solve_definite(damped)[:, 0]
 
 
-def _retract(rotation: Array, translation: Array, delta: Array) -> tuple[Array, Array]:
-    """Apply (dt, omega); the rotation by Cayley's map, equal to exp(omega) to second order."""
-    old = batch_last(rotation)
-    half = 0.5 * delta[..., 3:].swapaxes(-1, -2)[..., None, :]
-    square = (half**2).sum(-3)[..., None, :, :]
-    # h x R + h x (h x R), the latter as h (h . R) - R (h . h).
-    change = cross(half, old, axis=-3)
-    change = change + half * (half * old).sum(-3)[..., None, :, :] - square * old
-    turned = old + 2.0 / (1.0 + square) * change
-    return batch_first(turned), translation + delta[..., :3]
+def _retract(poses: Array, step: Array) -> Array:
+    """Apply (dt, omega) (6, M); the rotation by Cayley's map, equal to exp(omega) to 2nd order."""
+    rotation, half = poses[:, :3], 0.5 * step[3:]
+    by_half = wrapped(half)[:, None]
+    # h x R + h x (h x R) is h x (R + h x R).
+    once = rotation + wrapped_cross(by_half, wrapped(rotation))
+    factor = 2.0 / (1.0 + (half * half).sum(0))
+    turned = rotation + factor * wrapped_cross(by_half, wrapped(once))
+    shifted = poses[:, 3] + step[:3]
+    return namespace(poses).concatenate([turned, shifted[:, None]], 1)
 
 
 def _prefers_second(
     problem: PnPProblem,
-    rotation: Array,
-    translation: Array,
+    poses: Array,
     cost: Array,
     config: PnPConfig,
+    tips: Array,
     tip_depth: Array | None,
 ) -> Array:
     """Which of two minima to take, bool (B,).
@@ -218,50 +278,72 @@ def _prefers_second(
     A cost gap above ``mode_gap`` decides alone. Below it counts which approach axis points away
     from the camera, as a prior that rises smoothly with its angle to the viewing ray (the mirror
     has the opposite sign); and where these tie, the agreement with the depth seen at the tips.
+
+    Args:
+        problem: Gives the gripper corners.
+        poses: ``[R | t]``, shape (3, 4, 2 B).
+        cost: Shape (2, B).
+        config: ``mode_gap`` is used.
+        tips: Depth of both fingertips at the poses [m], shape (2, 2 B).
+        tip_depth: The observed one, shape (B, 2), or None.
     """
-    lower = cost[1] < cost[0]
-    if not config.choose_mode:
-        return lower
-    xp = namespace(translation)
-    center = translation + rotation @ (problem.object_points.sum(0) / len(problem.object_points))
-    away = (rotation[..., 0] * center).sum(-1) / xp.sqrt((center**2).sum(-1))
-    score = cost - config.mode_gap / (1.0 + xp.exp(away / -APPROACH_SOFTNESS))
-    second = score[1] < score[0]
+    xp = namespace(poses)
+    middle = problem.object_points.sum(0) / len(problem.object_points)
+    center = map_points(poses[:, :3], middle[None])[:, 0] + poses[:, 3]
+    away = (poses[:, 0] * center).sum(0) / xp.sqrt((center * center).sum(0))
+    score = cost - config.mode_gap / (1.0 + xp.exp(away / -APPROACH_SOFTNESS)).reshape(2, -1)
+    second: Array = score[1] < score[0]
     if tip_depth is None:
         return second
-    tips = (rotation[..., None, 2, :] * problem.object_points[:2]).sum(-1) + translation[..., 2:]
-    error = abs(tips - cast(tip_depth, tips))
-    error = xp.where(xp.isfinite(error), error, xp.zeros_like(error)).sum(-1)
+    error = abs(tips.reshape(2, 2, -1) - cast(tip_depth, tips).swapaxes(0, 1)[:, None])
+    error = xp.where(xp.isfinite(error), error, xp.zeros_like(error)).sum(0)
     tied = (abs(score[0] - score[1]) < TIE) & (error[0] != error[1])
     return xp.where(tied, error[1] < error[0], second)
 
 
-def _result(minima: dict[str, Array], solved: Array, second: Array) -> dict[str, Array]:
-    """Order the minima by the choice, add covariance and status, blank what failed."""
-    xp = namespace(second)
+def _result(
+    problem: PnPProblem, found: _Descent, cost: Array, second: Array, solved: Array
+) -> dict[str, Array]:
+    """Order the minima by the choice, add error, covariance and status, blank what failed.
 
-    def pick(name: str, index: Array) -> Array:
-        one, two = minima[name]
-        return xp.where(_like(index, one), two, one)
-
-    names = ("rotation", "translation", "cost")
-    chosen = {name: pick(name, second) for name in (*names, "reprojection_error", "hessian")}
-    other = {name: pick(name, ~second) for name in names}
-    single = ((chosen["rotation"] - other["rotation"]) ** 2).sum((-2, -1)) < SAME_MODE_CHORD**2
-    single = single | ~xp.isfinite(other["cost"])
-    hessian = chosen.pop("hessian")
-    eye = xp.broadcast_to(cast(xp.eye(6), hessian), hessian.shape)
-    covariance = solve_definite(xp.concatenate([hessian, eye], -1))
-    covariance = 0.5 * (covariance + covariance.swapaxes(-1, -2))
-    status = _status(solved, xp.isfinite(chosen["cost"]), covariance)
-    fields = {**chosen, "covariance": covariance}
-    for name in names:
-        fields[f"other_{name}"] = xp.where(_like(single, chosen[name]), chosen[name], other[name])
+    Args:
+        problem: Measurements of B grasps.
+        found: Both minima of each, those of the first seeds first.
+        cost: Their costs, infinite where a minimum is of no use, shape (2, B).
+        second: Whether the second one was chosen, shape (B,).
+        solved: Whether there is a minimum, shape (B,).
+    """
+    xp = namespace(cost)
+    first, count = positions(second), len(second)
+    index, other = first + count * second, first + count * ~second
+    # Steps in float32 drift by a few 1e-5.
+    rotation = so3.orthonormalize(batch_first(found.poses[:, :3]))
+    translation = found.poses[:, 3].swapaxes(0, 1)
+    minima = {"rotation": rotation, "translation": translation, "cost": cost.reshape(-1)}
+    fields = {name: values[index] for name, values in minima.items()}
+    others = {name: values[other] for name, values in minima.items()}
+    single = ((fields["rotation"] - others["rotation"]) ** 2).sum((-2, -1)) < SAME_MODE_CHORD**2
+    single = single | ~xp.isfinite(others["cost"])
+    for name, values in others.items():
+        fields[f"other_{name}"] = xp.where(_like(single, values), fields[name], values)
+    error = reprojection_error(problem, fields["rotation"], fields["translation"])
+    covariance = _inverse(found.system[:, :6, index])
+    status = _status(solved, xp.isfinite(fields["cost"]), covariance)
+    fields.update(reprojection_error=error, covariance=batch_first(covariance))
     bad = status != int(GraspStatus.OK)
     if bool(bad.any()):
         for name, values in fields.items():
             fields[name] = xp.where(_like(bad, values), xp.full_like(values, math.nan), values)
     return {**fields, "status": status}
+
+
+def _inverse(matrix: Array) -> Array:
+    """Inverses of symmetric matrices (6, 6, B)."""
+    xp = namespace(matrix)
+    eye = cast(xp.eye(6), matrix)[..., None]
+    inverse = solve_definite(xp.concatenate([matrix, xp.broadcast_to(eye, matrix.shape)], 1))
+    symmetric: Array = 0.5 * (inverse + inverse.swapaxes(0, 1))
+    return symmetric
 
 
 def _like(mask: Array, values: Array) -> Array:
@@ -272,9 +354,8 @@ def _like(mask: Array, values: Array) -> Array:
 def _status(solved: Array, in_front: Array, covariance: Array) -> Array:
     """GraspStatus of each element, (B,): a pose needs a certain minimum in front of the camera."""
     xp = namespace(covariance)
-    certain = xp.isfinite(covariance.sum((-2, -1)))
-    for i in range(6):
-        certain = certain & (covariance[..., i, i] > 0)
+    certain = xp.isfinite(covariance.sum((0, 1)))
+    certain = certain & (covariance.reshape(36, -1)[::7] > 0).all(0)
     status = xp.full_like(solved, int(GraspStatus.OK), dtype=xp.int64)
     status[~solved | (in_front & ~certain)] = int(GraspStatus.PNP_FAILED)
     status[solved & ~in_front] = int(GraspStatus.BEHIND_CAMERA)
