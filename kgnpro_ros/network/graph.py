@@ -147,7 +147,8 @@ def with_proof(content: bytes, proof: Proof) -> bytes:
     model = _import_onnx("writing ONNX files").load_model_from_string(content)
     for entry in model.metadata_props:
         if entry.key == "kgnpro":
-            entry.value = json.dumps({**json.loads(entry.value), "proof": asdict(proof)})
+            known = parse_json(entry.value, "the header", ModelError)
+            entry.value = json.dumps({**known, "proof": asdict(proof)})
     result: bytes = model.SerializeToString()
     return result
 
