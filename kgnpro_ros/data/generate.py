@@ -43,24 +43,20 @@ def write_scene(
     Returns:
         Number of collision-free grasps at the evaluation sampling.
     """
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for view, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
-        raw = np.nan_to_num(frame.depth / storage.DEPTH_SCALE, nan=0.0).round()
-        raw[raw > 65535] = 0
-        _write_png(partial / f"color_{view}.png", frame.color[..., ::-1])
-        _write_png(partial / f"depth_{view}.png", raw.astype(np.uint16))
-        _write_png(partial / f"mask_{view}.png", mask)
     flags = {}
     for sampling in storage.STORED_SAMPLINGS:
         rotations, translations, distinct = sampling
         labels = grasp_labels(scene.objects, rotations, translations, distinct=distinct)
         flags[storage.sampling_key(*sampling)] = labels.colliding
-    np.savez_compressed(partial / "collisions.npz", **flags)
-    storage.write_json(partial / "scene.json", scene.to_dict())
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with storage.whole_folder(folder) as partial:
+        for view, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+            raw = np.nan_to_num(frame.depth / storage.DEPTH_SCALE, nan=0.0).round()
+            raw[raw > 65535] = 0
+            _write_png(partial / f"color_{view}.png", frame.color[..., ::-1])
+            _write_png(partial / f"depth_{view}.png", raw.astype(np.uint16))
+            _write_png(partial / f"mask_{view}.png", mask)
+        np.savez_compressed(partial / "collisions.npz", **flags)
+        storage.write_json(partial / "scene.json", scene.to_dict())
     return int((~labels.colliding).sum())
 
 
@@ -117,8 +113,9 @@ def generate(
     manifest = _open_manifest(out, config, scenes, seed)
     scenes = manifest["scenes"]
     todo = [k for k in range(scenes) if not storage.scene_folder(out, k).is_dir()]
-    for left_over in (out / "scenes").glob(".*.partial-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+    for path in (out / "scenes").glob(".*"):
+        if storage.is_left_over(path):
+            shutil.rmtree(path, ignore_errors=True)
     done = scenes - len(todo)
     if progress:
         progress(done, scenes)

@@ -9,8 +9,6 @@ JPEG, here of the best quality.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from kgnpro_ros.data.kgn_format import PIXEL_SHIFT
 from kgnpro_ros.data.labels import grasp_labels
 from kgnpro_ros.data.scene import Scene, SceneObject
 from kgnpro_ros.data.shapes import Shape
-from kgnpro_ros.data.storage import DEPTH_SCALE, write_json
+from kgnpro_ros.data.storage import DEPTH_SCALE, is_left_over, whole_folder, write_json
 from kgnpro_ros.exceptions import DatasetError
 
 #: Density of the grasps that KGN stores.
@@ -77,9 +75,11 @@ def write_kgn(
 
 def _is_ours(path: Path, numbers: tuple[int, ...]) -> bool:
     """Whether this is a file or folder that copying these scenes makes."""
-    if path.name.startswith(".") and ".partial-" in path.name:
-        return True
-    return path.name in ("train.txt", "test.txt") or path.name in map(str, numbers)
+    return (
+        is_left_over(path)
+        or path.name in ("train.txt", "test.txt")
+        or path.name in map(str, numbers)
+    )
 
 
 def scene_info(scene: Scene) -> dict[str, Any]:
@@ -123,15 +123,12 @@ def _check_plain(item: SceneObject, scene: str) -> None:
 def _write_scene(folder: Path, scene: Scene, samples: Any) -> None:
     """Write one scene folder; it appears complete or not at all."""
     info = scene_info(scene)
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    for left_over in folder.parent.glob(f".{folder.name}.partial-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    for name in ("color_images", "depth_raw", "depth_img", "seg_labels"):
-        (partial / name).mkdir(parents=True)
-    for sample in samples:
-        _write_view(partial, sample)
-    write_json(partial / "scene_info.json", info)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        for name in ("color_images", "depth_raw", "depth_img", "seg_labels"):
+            (partial / name).mkdir()
+        for sample in samples:
+            _write_view(partial, sample)
+        write_json(partial / "scene_info.json", info)
 
 
 def _write_view(folder: Path, sample: Sample) -> None:

@@ -16,16 +16,23 @@ A scene folder appears under its name only when it is complete.
 
 from __future__ import annotations
 
+import glob
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from kgnpro_ros.exceptions import DatasetError
-from kgnpro_ros.files import read_image, read_json
+from kgnpro_ros.files import read_image, read_json, whole_file
 
 FORMAT, VERSION = "kgnpro_scenes", 1
+#: What the name of a folder that is being written has behind its own.
+PARTIAL = ".partial-"
 #: Metres per unit of the depth images.
 DEPTH_SCALE = 1e-4
 
@@ -78,6 +85,29 @@ def read_image_of(root: Path, path: Path, flags: int) -> NDArray[Any]:
 
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file that is never seen half-written."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(data, indent=1) + "\n")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(data, indent=1) + "\n")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder in the same place that takes the name of ``folder`` when the block ends.
+
+    An error in the block leaves ``folder`` as it was. What was there before is replaced, and so is
+    what a killed writer left.
+    """
+    for left_over in folder.parent.glob(f".{glob.escape(folder.name)}{PARTIAL}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a killed :func:`whole_folder` left this."""
+    return path.name.startswith(".") and PARTIAL in path.name
