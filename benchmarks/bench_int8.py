@@ -93,8 +93,8 @@ def time_table(model: str, detector: GraspDetector, image: RGBDImage, runs: int)
     times = [summary(a, b) for a, b in zip(wall, processor, strict=True)]
     sizes = [len(graph.content) / 1e6 for graph in graphs]
     lines = [
-        f"File: {sizes[0]:.1f} MB single precision, {sizes[1]:.1f} MB INT8. Network, median of {runs}",
-        f"runs in turn [ms], wall clock and (processor), load average {os.getloadavg()[0]:.1f}:",
+        f"File: {sizes[0]:.1f} MB single precision, {sizes[1]:.1f} MB INT8. Network, median of",
+        f"{runs} runs in turn [ms], wall clock and (processor), load {os.getloadavg()[0]:.1f}:",
         "",
         "| | single precision | INT8 | ratio |",
         "|---|---|---|---|",

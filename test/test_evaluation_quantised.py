@@ -103,7 +103,8 @@ def test_calibration_takes_frames_data_or_renders(tmp_path, data, monkeypatch):
 
 
 def test_rendered_scenes_are_the_same_each_time_and_of_every_kind():
-    one, two = (quantised.RenderedScenes(3, 2, seed=9) for _ in range(2))
+    kinds = quantised.CALIBRATION_KINDS
+    one, two = (quantised.RenderedScenes(3, 2, 9, kinds) for _ in range(2))
     assert len(one) == 6
     assert [one.scene_of(k) for k in range(6)] == [0, 0, 1, 1, 2, 2]
     several = one.load(0)

@@ -12,7 +12,12 @@ from test_network_runtime import CPU, TINY, frame, largest_difference, network_o
 from kgnpro_ros.config import DetectorConfig
 from kgnpro_ros.exceptions import ModelError
 from kgnpro_ros.network.graph import Proof, graph_bytes, read_graph, with_proof
-from kgnpro_ros.network.quantise import last_convolutions, quantised_bytes
+from kgnpro_ros.network.quantise import (
+    KEPT,
+    kept_convolutions,
+    last_convolutions,
+    quantised_bytes,
+)
 from kgnpro_ros.network.runtime import OnnxRuntime, OpenVinoRuntime, TorchRuntime, make_runtime
 from kgnpro_ros.network.weights import load_model, save_model
 
@@ -44,16 +49,20 @@ def folder(exported, tmp_path):
     return load_model(path), put
 
 
-def test_convolutions_are_in_eight_bits_but_for_the_last(exported, folder):
+def test_convolutions_are_in_eight_bits_but_for_the_fine_ones(exported, folder):
     loaded, whole, small = exported
     graph = onnx.load_model_from_string(small).graph
     weights = {node.name: node.input[1] for node in graph.node if node.op_type == "Conv"}
-    last = last_convolutions(onnx.load_model_from_string(whole).graph)
-    assert len(last) == len(loaded.network.heads)
+    original = onnx.load_model_from_string(whole).graph
+    kept = kept_convolutions(original)
+    assert len(last_convolutions(original)) == len(loaded.network.heads)
+    assert last_convolutions(original) < kept < set(weights)
+    for prefix in KEPT[:4]:
+        assert any(name.startswith(prefix) for name in kept), prefix
     quantised = {
         name for name, weight in weights.items() if weight.endswith("DequantizeLinear_Output")
     }
-    assert quantised == set(weights) - last
+    assert quantised == set(weights) - kept
     assert len(quantised) > 10
     whole_numbers = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
     stored = [t for t in whole_numbers if len(t.dims) == 4]
