@@ -30,6 +30,8 @@ FloatArray = NDArray[np.float64]
 
 #: How far R R^T may be from the identity before a matrix is refused as a rotation.
 ROTATION_TOLERANCE = 1e-4
+#: What every transform ends with, and how far it may be from that.
+LAST_ROW, LAST_ROW_TOLERANCE = np.array([0.0, 0.0, 0.0, 1.0]), np.array([1e-8] * 3 + [1e-5])
 
 
 def check_transform(transform: ArrayLike, name: str = "transform") -> FloatArray:
@@ -46,14 +48,21 @@ def check_transform(transform: ArrayLike, name: str = "transform") -> FloatArray
         raise ShapeError(f"{name} holds values that are not finite")
     rotation = array[..., :3, :3]
     error = np.abs(rotation @ np.swapaxes(rotation, -1, -2) - np.eye(3)).max(initial=0.0)
-    if error > ROTATION_TOLERANCE or (np.linalg.det(rotation) < 0).any():
+    if error > ROTATION_TOLERANCE or (_triple_product(rotation) < 0).any():
         raise ShapeError(
             f"{name} is not rigid: R R^T differs from the identity by {error:.2g}; "
             f"expected at most {ROTATION_TOLERANCE:g} and determinant +1"
         )
-    if not np.allclose(array[..., 3, :], (0.0, 0.0, 0.0, 1.0)):
+    if (np.abs(array[..., 3, :] - LAST_ROW) > LAST_ROW_TOLERANCE).any():
         raise ShapeError(f"{name} has a last row other than (0, 0, 0, 1)")
     return array
+
+
+def _triple_product(rows: FloatArray) -> FloatArray:
+    """Determinants of (..., 3, 3), which numpy.linalg takes matrix by matrix."""
+    (a, b, c), (d, e, f), (g, h, i) = np.moveaxis(rows, (-2, -1), (0, 1))
+    product: FloatArray = a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
+    return product
 
 
 class GraspStatus(IntEnum):

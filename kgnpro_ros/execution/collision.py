@@ -32,11 +32,11 @@ PAIRS_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class Contacts:
-    """What the hand meets at each of K openings, for N grasps.
+    """What the hand meets at each of K openings, for N grasps, and maybe at several places (first).
 
     Attributes:
-        between: Points between the fingers, far enough behind the tips, int64, shape (N, K).
-        hits: Points inside fingers and palm, int64, shape (N, K).
+        between: Points between the fingers, far enough behind the tips, int64, shape (..., N, K).
+        hits: Points inside fingers and palm, int64, shape (..., N, K).
     """
 
     between: NDArray[np.int64]
@@ -119,51 +119,62 @@ def count_contacts(
     Returns:
         Counts for every grasp and opening.
     """
-    return near_hand(points, poses, openings, gripper, config).contacts()
+    contacts = near_hand(points, poses, openings, gripper, config).contacts(np.zeros(1))
+    return Contacts(contacts.between[0], contacts.hits[0])
 
 
 @dataclass(frozen=True)
 class NearHand:
-    """What the hands of N grasps may meet: pairs of a grasp and a point.
+    """What the hands of N grasps may meet: pairs of a grasp and a point, by grasp.
+
+    Borders, shape (N + 1,), tell where the points of each grasp begin, and their number.
 
     Attributes:
-        palm_grasp: Index of the grasp, for points that the palm may touch, shape (Q,).
-        palm_x: Their place along the approach axis [m], shape (Q,).
-        x: The same for points within the fingers' extent along the normal, by grasp, shape (M,).
-        borders: Where the points of each grasp begin among these, and their number, shape (N + 1,).
-        beside_palm: Whether they are within the palm's extent, too, shape (M,).
+        palm_x: Place along the approach axis [m] of points that the palm may touch, shape (Q,).
+        palm_borders: Theirs.
+        x: The same for points within the fingers' extent along the normal, shape (M,).
+        borders: Theirs.
         between: Whether they lie between the fingers at each opening, shape (K, M).
-        touching: Whether they lie where a finger is, shape (K, M).
-        openings: Jaw openings [m], shape (N, K).
+        touch_x: The same for those of them that lie where a finger is at some opening, shape (T,).
+        touch_borders: Theirs.
+        touching: At which, shape (K, T).
+        beside_palm: Whether they are within the palm's extent, too, shape (T,).
         gripper, config: As given.
     """
 
-    palm_grasp: IntArray
     palm_x: Points
+    palm_borders: IntArray
     x: Points
     borders: IntArray
-    beside_palm: BoolArray
     between: BoolArray
+    touch_x: Points
+    touch_borders: IntArray
     touching: BoolArray
-    openings: FloatArray
+    beside_palm: BoolArray
     gripper: Gripper
     config: FilterConfig
 
-    def contacts(self, advance: float = 0.0) -> Contacts:
-        """Counts with all grasps moved along their approach axis by ``advance`` [m]."""
-        x, gripper, back = self.x, self.gripper, self.config.approach_distance
-        low = gripper.palm.lower[0] - back + advance
-        high = gripper.palm.upper[0] + self.config.palm_margin + advance
-        within = (self.palm_x >= low) & (self.palm_x <= high)
-        in_palm = np.bincount(self.palm_grasp[within], minlength=len(self.openings))
+    def contacts(self, advances: FloatArray) -> Contacts:
+        """Counts (S, N, K) with all grasps moved along their approach axis by S distances [m]."""
+        advance, gripper, back = advances[:, None], self.gripper, self.config.approach_distance
         root = advance - gripper.finger_length
-        finger = (x <= advance) & (x >= root - back)
-        held = (x <= advance - self.config.min_depth_between) & (x >= root)
+        ahead = gripper.palm.upper[0] + self.config.palm_margin
+        low, high, tip, inner, root, end = (
+            # Limits in the precision of the points.
+            limit.astype(np.float32)
+            for limit in (
+                gripper.palm.lower[0] - back + advance, ahead + advance, advance,
+                advance - self.config.min_depth_between, root, root - back,
+            )
+        )  # fmt: skip
+        held = (self.x <= inner) & (self.x >= root)
+        x = self.touch_x
         # What touches the palm is no second time a hit.
-        fresh = finger & ~(self.beside_palm & (x >= low) & (x <= high))
-        between = _sums(self.between & held, self.borders)
-        hits = _sums(self.touching & fresh, self.borders) + in_palm[:, None]
-        return Contacts(between, hits)
+        fresh = (x <= tip) & (x >= end) & ~(self.beside_palm & (x >= low) & (x <= high))
+        in_palm = (self.palm_x >= low) & (self.palm_x <= high)
+        between = _sums(held[:, None] & self.between, self.borders)
+        hits = _sums(fresh[:, None] & self.touching, self.touch_borders)
+        return Contacts(between, hits + _sums(in_palm[:, None], self.palm_borders))
 
 
 def near_hand(
@@ -197,9 +208,14 @@ def near_hand(
     half = (openings.T / 2).astype(np.float32)
     beyond = side[finger] - np.stack([row[owner] for row in half])
     touching = (beyond >= -margin) & (beyond <= gripper.finger_thickness + margin)
+    touch = np.flatnonzero(touching.any(axis=0))
+    palm_borders, borders, touch_borders = (
+        np.searchsorted(owners, np.arange(len(poses) + 1))
+        for owners in (grasp[palm], owner, owner[touch])
+    )
     return NearHand(
-        grasp[palm], x[palm], x[finger], np.searchsorted(owner, np.arange(len(poses) + 1)),
-        across[finger], beyond < 0, touching, openings, gripper, config,
+        x[palm], palm_borders, x[finger], borders, beyond < 0, x[finger[touch]], touch_borders,
+        touching[:, touch], across[finger[touch]], gripper, config,
     )  # fmt: skip
 
 
@@ -223,11 +239,11 @@ def _pairs(
 
 
 def _sums(mask: BoolArray, borders: IntArray) -> IntArray:
-    """How many of the columns between borders (N + 1,) are set, shape (N, K), for (K, M)."""
-    running = np.zeros((len(mask), mask.shape[1] + 1), dtype=np.int32)
-    np.cumsum(mask, axis=1, out=running[:, 1:])
-    at = running.take(borders, axis=1)
-    return (at[:, 1:] - at[:, :-1]).T
+    """How many of the columns between borders (N + 1,) are set: (..., K, M) -> (..., N, K)."""
+    running = np.zeros((*mask.shape[:-1], mask.shape[-1] + 1), dtype=np.int32)
+    np.cumsum(mask, axis=-1, out=running[..., 1:])
+    at = running.take(borders, axis=-1)
+    return (at[..., 1:] - at[..., :-1]).swapaxes(-1, -2)
 
 
 def table_gaps(

@@ -72,7 +72,7 @@ def filter_grasps(
     widths, poses = openings[:, 0].copy(), grasps.poses.copy()
     if config.collision:
         alive = np.flatnonzero(status == OK)
-        result = _check_hand(grasps.select(alive), openings[alive], image, gripper, config, table)
+        result = _check_hand(poses[alive], openings[alive], image, gripper, config, table)
         status[alive], widths[alive], poses[alive] = result
     grasps = grasps.updated(status=status, widths=widths, poses=poses)
     grasps = mark_duplicates(grasps, config.duplicate_distance, config.duplicate_angle)
@@ -172,7 +172,7 @@ def _in_mask(grasps: GraspBatch, image: RGBDImage) -> BoolArray:
 
 
 def _check_hand(
-    grasps: GraspBatch,
+    poses: FloatArray,
     openings: FloatArray,
     image: RGBDImage,
     gripper: Gripper,
@@ -181,38 +181,88 @@ def _check_hand(
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
     """Find for each grasp the first step along the approach and opening that pass all checks.
 
+    Args:
+        poses: In the camera frame, shape (N, 4, 4).
+        openings: Jaw openings to try [m], shape (N, K).
+        image: Depth.
+        gripper: Fingers and palm.
+        config: Settings.
+        table: Table plane in the camera frame, or None.
+
     Returns:
         Status (N,), opening (N,) [m] and pose (N, 4, 4); where nothing passes, opening and pose are
         the predicted ones and the status tells what was wrong with them.
     """
-    status = np.zeros(len(grasps), dtype=np.int64)
-    widths, poses = openings[:, 0].copy(), grasps.poses.copy()
-    if len(grasps) == 0:
-        return status, widths, poses
-    distance = float(np.median(poses[:, 2, 3]))
-    points = collision.solid_points(image, table, config, distance)
+    if len(poses) == 0:
+        return np.zeros(0, dtype=np.int64), openings[:, 0], poses
+    points = collision.solid_points(image, table, config, float(np.median(poses[:, 2, 3])))
     forth, back = sorted(config.advance_steps), sorted(config.retreat_steps)
-    steps = (0.0, *forth, *(-step for step in back))
-    advances = min(steps), max(steps)
+    steps = np.array((0.0, *forth, *(-step for step in back)))
+    advances = float(steps.min()), float(steps.max())
     near = collision.near_hand(points, poses, openings, gripper, config, advances)
-    gaps, rise = np.full(openings.shape, np.inf), np.zeros(len(grasps))
+    contacts = near.contacts(steps)
+    empty = contacts.between < config.min_points_between
+    if config.max_missing_between < 1.0:
+        _trust_glass(empty, poses, openings, steps, image, gripper, config)
+    touches = contacts.hits > config.max_points_hit
+    below = np.zeros(touches.shape, dtype=bool)
     if table is not None:
         gaps = collision.table_gaps(poses, openings, table, gripper, config)
-        rise = poses[:, :3, 0] @ table.normal
-    for step in steps:
-        pending = np.flatnonzero(_may_move(status, step, config)) if step else np.arange(len(poses))
-        if len(pending) == 0:
-            continue
-        moved = grasps.poses[pending]
-        moved[:, :3, 3] += step * moved[:, :3, 0]
-        above = gaps[pending] + (step * rise[pending])[:, None]
-        found, width = _check_poses(moved, pending, near.contacts(step), image, near, above)
-        if step == 0.0:
-            status = found.copy()
-        good = found == OK
-        index = pending[good]
-        status[index], widths[index], poses[index] = OK, width[good], moved[good]
-    return status, widths, poses
+        rise = steps[:, None] * (poses[:, :3, 0] @ table.normal)
+        below = gaps + rise[..., None] < -config.table_tolerance
+    found, choice = _first_opening(empty, touches, below)
+    status, step = _first_step(found, steps, config)
+    row = np.arange(len(poses))
+    moved = poses.copy()
+    moved[:, :3, 3] += steps[step, None] * moved[:, :3, 0]
+    return status, openings[row, choice[step, row]], moved
+
+
+def _trust_glass(
+    empty: BoolArray,
+    poses: FloatArray,
+    openings: FloatArray,
+    steps: FloatArray,
+    image: RGBDImage,
+    gripper: Gripper,
+    config: FilterConfig,
+) -> None:
+    """Take back, in ``empty`` (S, N, K), that jaws are empty where little could be measured."""
+    step, row = np.nonzero(empty[..., 0])
+    moved = poses[row]
+    moved[:, :3, 3] += steps[step, None] * moved[:, :3, 0]
+    missing = collision.missing_between(moved, openings[row, 0], image.depth, image.camera, gripper)
+    unknown = missing > config.max_missing_between
+    empty[step[unknown], row[unknown]] = False
+
+
+def _first_opening(
+    empty: BoolArray, touches: BoolArray, below: BoolArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What is wrong with the first of K openings that passes, and which it is; (S, N, K) -> (S, N).
+
+    Where none passes, the first one of all is taken.
+    """
+    choice = (~(empty | touches | below)).argmax(axis=-1)
+    status = np.full(choice.shape, OK)
+    for bad, reason in (
+        (empty, GraspStatus.EMPTY),
+        (touches, GraspStatus.COLLISION_CLOUD),
+        (below, GraspStatus.COLLISION_TABLE),
+    ):
+        _mark(status, np.take_along_axis(bad, choice[..., None], axis=-1)[..., 0], reason)
+    return status, choice
+
+
+def _first_step(
+    found: NDArray[np.int64], steps: FloatArray, config: FilterConfig
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Status (N,) and number of the step taken (N,), of the status after each of S steps (S, N)."""
+    status, taken = found[0].copy(), np.zeros(found.shape[1], dtype=np.int64)
+    for number in range(1, len(steps)):
+        good = _may_move(status, steps[number], config) & (found[number] == OK)
+        status[good], taken[good] = OK, number
+    return status, taken
 
 
 def _may_move(status: NDArray[np.int64], step: float, config: FilterConfig) -> BoolArray:
@@ -223,41 +273,3 @@ def _may_move(status: NDArray[np.int64], step: float, config: FilterConfig) -> B
         first, second = GraspStatus.EMPTY, GraspStatus.OK if config.deepen else GraspStatus.EMPTY
     may: BoolArray = (status == int(first)) | (status == int(second))
     return may
-
-
-def _check_poses(
-    poses: FloatArray,
-    chosen: NDArray[np.int64],
-    contacts: collision.Contacts,
-    image: RGBDImage,
-    near: collision.NearHand,
-    gaps: FloatArray,
-) -> tuple[NDArray[np.int64], FloatArray]:
-    """Status (M,) and opening (M,) [m] of M chosen grasps: the first of K openings that passes.
-
-    Args:
-        poses: Of the chosen ones, shape (M, 4, 4).
-        chosen: Their indices among all N, shape (M,).
-        contacts: Of all N.
-        image: Depth, for what was not measured.
-        near: Openings, gripper and settings.
-        gaps: Height of the chosen hands above the table [m], shape (M, K).
-    """
-    openings, config = near.openings[chosen], near.config
-    empty = contacts.between[chosen] < config.min_points_between
-    if config.max_missing_between < 1.0:
-        doubt = np.flatnonzero(empty[:, 0])
-        missing = collision.missing_between(
-            poses[doubt], openings[doubt, 0], image.depth, image.camera, near.gripper
-        )
-        empty[doubt[missing > config.max_missing_between]] = False
-    touches = contacts.hits[chosen] > config.max_points_hit
-    below = gaps < -config.table_tolerance
-    passes = ~(empty | touches | below)
-    choice = np.where(passes.any(axis=1), passes.argmax(axis=1), 0)
-    row = np.arange(len(poses))
-    status = np.full(len(poses), OK)
-    _mark(status, empty[row, choice], GraspStatus.EMPTY)
-    _mark(status, touches[row, choice], GraspStatus.COLLISION_CLOUD)
-    _mark(status, below[row, choice], GraspStatus.COLLISION_TABLE)
-    return status, openings[row, choice]
