@@ -141,7 +141,7 @@ def test_a_running_node_has_few_heaps(tmp_path, arenas):
     log = (tmp_path / "log").open("wb")
     node = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
-        assert wait_until(lambda: b"waiting for frames" in (tmp_path / "log").read_bytes(), 120.0)
+        assert wait_until(lambda: b"waiting for frames" in (tmp_path / "log").read_bytes(), 300.0)
         found = heaps(Path(f"/proc/{node.pid}/maps").read_text())
     finally:
         node.send_signal(signal.SIGINT)
