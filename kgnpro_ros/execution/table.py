@@ -105,13 +105,14 @@ def _best_hypothesis(points: Points, config: TableConfig) -> tuple[Points, np.fl
         return None
     normals = normals[usable] / length[usable, None]
     offsets = -(normals * corner[usable, 0]).sum(axis=1)
-    sample = points[rng.integers(0, len(points), SAMPLE_SIZE)].T
-    near = np.empty((len(normals), SAMPLE_SIZE), dtype=bool)
-    for start in range(0, len(normals), TOGETHER):
-        part = slice(start, start + TOGETHER)
-        distance = normals[part] @ sample
-        distance += offsets[part, None]
-        np.less(np.abs(distance, out=distance), config.inlier_distance, out=near[part])
+    planes = np.concatenate([normals, offsets[:, None]], axis=1)
+    sample = np.ones((4, SAMPLE_SIZE), dtype=points.dtype)
+    sample[:3] = points[rng.integers(0, len(points), SAMPLE_SIZE)].T
+    near = np.empty((len(planes), SAMPLE_SIZE), dtype=bool)
+    for start in range(0, len(planes), TOGETHER):
+        distance = planes[start : start + TOGETHER] @ sample
+        np.abs(distance, out=distance)
+        np.less(distance, config.inlier_distance, out=near[start : start + TOGETHER])
     # Eight at a time: sums of fewer than 256 words leave the bytes of a word apart.
     counts = near.view(np.uint64).sum(axis=1)[:, None].view(np.uint8).sum(axis=1)
     best = int(np.argmax(counts))
@@ -121,7 +122,9 @@ def _best_hypothesis(points: Points, config: TableConfig) -> tuple[Points, np.fl
 def _least_squares(homogeneous: FloatArray, inlier: NDArray[np.bool_]) -> FloatArray:
     """Plane (normal, offset) of least squared distance to some of N points (x, y, z, 1), (4, N)."""
     weighted = homogeneous * inlier
-    moments = weighted @ homogeneous.T / weighted[3].sum()
+    # A product with itself is half the work, and what is left out is zero in both.
+    moments = weighted @ weighted.T
+    moments /= moments[3, 3]
     mean = moments[:3, 3]
     normal = np.linalg.eigh(moments[:3, :3] - np.outer(mean, mean))[1][:, 0]
     return np.array([*normal, -(normal @ mean)])

@@ -50,9 +50,10 @@ LEAST_DAMPING, LEAST_DAMPING_REJECTED = 1e-3, 0.3
 #: All poses take steps together while more than one in so many moves: fewer are worth a choice.
 FEW = 4
 
-#: A seed has converged when a step changes its cost by less than this share (plus as many nats);
-#: while others move, it takes steps along with them until one changes it by less than the second.
-COST_TOLERANCE, ARRIVED = 0.01, 1e-4
+#: A seed has converged when a step changes its cost by less than the first share (plus as many
+#: nats). A few grasps take steps alone only for changes above the second, and then with them those
+#: that are above the third.
+COST_TOLERANCE, ALONE_TOLERANCE, ARRIVED = 0.01, 0.02, 1e-4
 
 #: A seed whose cost stays this many nats above the best of its grasp takes no more steps alone.
 HOPELESS = 20.0
@@ -221,11 +222,11 @@ def _minimise(measured: Measurements, poses: Array, iterations: int) -> _Descent
     while left > 0 and FEW * int(whole.moving().sum()) > len(cost):
         whole, left = whole.step(), left - 1
     hopeful = ~_hopeless(whole)
-    if left > 0 and bool((whole.moving() & hopeful).any()):
+    if left > 0 and bool((whole.moving(ALONE_TOLERANCE) & hopeful).any()):
         # Most images have a few grasps that need many steps: they, and what is not quite there.
         index = xp.where(whole.moving(ARRIVED) & hopeful)[0]
         part = whole.select(index)
-        while left > 0 and bool(part.moving().any()):
+        while left > 0 and bool(part.moving(ALONE_TOLERANCE).any()):
             part, left = part.step(), left - 1
         whole.overwrite(index, part)
     return whole
