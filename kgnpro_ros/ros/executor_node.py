@@ -26,6 +26,7 @@ from kgnpro_ros.execution.pick import PickSequence
 from kgnpro_ros.geometry.gripper import load_gripper
 from kgnpro_ros.ros.arms import ArmConnection, ArmFactory, leave, make_arm
 from kgnpro_ros.ros.clock_watch import missing_clock
+from kgnpro_ros.ros.delivery import may_be_lost
 from kgnpro_ros.ros.params import Parameters, fixed_at_start
 from kgnpro_ros.ros.pick_goal import PickGoal, Robot
 from kgnpro_ros.ros.pick_scene import SceneSource
@@ -147,7 +148,7 @@ class GraspExecutorNode(Node):
                 self._get_robot(),
                 handle.request,
                 cancellation,
-                handle.publish_feedback,
+                lambda message: self._tell(handle, message),
                 self._seconds,
             )
             result = goal.run(self.get_logger())
@@ -156,6 +157,11 @@ class GraspExecutorNode(Node):
                 self._active = None
         self._finish(handle, result, cancellation)
         return result
+
+    def _tell(self, handle: ServerGoalHandle, feedback: Pick.Feedback) -> None:
+        # A motion does not stop because nobody could be told of it.
+        with may_be_lost(self.get_logger()):
+            handle.publish_feedback(feedback)
 
     def _finish(
         self, handle: ServerGoalHandle, result: Pick.Result, cancellation: Cancellation

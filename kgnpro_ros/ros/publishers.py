@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from geometry_msgs.msg import PoseArray
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
 from kgnpro_ros.msg import GraspCandidateArray
 from kgnpro_ros.ros.conversions import image_to_message
+from kgnpro_ros.ros.delivery import may_be_lost
 from kgnpro_ros.ros.grasp_messages import GraspMessages
 from kgnpro_ros.ros.markers import grasps_to_markers
 from kgnpro_ros.ros.processing import Detection
@@ -35,6 +39,7 @@ class GraspPublishers:
         self._markers = publisher(MarkerArray, "markers")
         self._picture = publisher(Image, "debug_image")
         self._messages = GraspMessages()
+        self._logger = node.get_logger()
 
     @property
     def listeners(self) -> int:
@@ -48,15 +53,22 @@ class GraspPublishers:
         What an arm waits for goes first, pictures for people last.
         """
         grasps, stamp = detection.grasps, detection.header.stamp
-        if self._candidates.get_subscription_count():
-            self._candidates.publish(
-                self._messages.candidates(grasps, detection.gripper, stamp, detection.instances)
-            )
-        if self._poses.get_subscription_count():
-            self._poses.publish(self._messages.pose_array(grasps, stamp))
-        if self._markers.get_subscription_count():
-            self._markers.publish(grasps_to_markers(grasps, detection.gripper, stamp))
-        if self._picture.get_subscription_count():
-            image = detection.image
-            picture = draw_grasps(image.color, image.camera, detection.camera_grasps)
-            self._picture.publish(image_to_message(picture, "rgb8", detection.header))
+        gripper, instances = detection.gripper, detection.instances
+        self._send(
+            self._candidates,
+            lambda: self._messages.candidates(grasps, gripper, stamp, instances),
+        )
+        self._send(self._poses, lambda: self._messages.pose_array(grasps, stamp))
+        self._send(self._markers, lambda: grasps_to_markers(grasps, gripper, stamp))
+        self._send(self._picture, lambda: _overlay(detection))
+
+    def _send(self, topic: LifecyclePublisher, make: Callable[[], Any]) -> None:
+        if topic.get_subscription_count():
+            with may_be_lost(self._logger):
+                topic.publish(make())
+
+
+def _overlay(detection: Detection) -> Image:
+    image = detection.image
+    picture = draw_grasps(image.color, image.camera, detection.camera_grasps)
+    return image_to_message(picture, "rgb8", detection.header)

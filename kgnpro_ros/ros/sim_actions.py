@@ -24,6 +24,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from kgnpro_ros.exceptions import KGNProError, PlanningError
 from kgnpro_ros.execution.trajectory import JointTrajectory
+from kgnpro_ros.ros.delivery import may_be_lost
 from kgnpro_ros.ros.inputs import type_name
 from kgnpro_ros.ros.sim_loop import SimLoop
 from kgnpro_ros.simulation.controllers import (
@@ -116,7 +117,8 @@ class _Server:
                 self._loop.call(self._part.cancel)
             elif time.monotonic() - told > FEEDBACK_PERIOD:
                 told = time.monotonic()
-                handle.publish_feedback(self._part.feedback(status))
+                with may_be_lost(self._logger):
+                    handle.publish_feedback(self._part.feedback(status))
             time.sleep(POLL)
 
     def _end(self, handle: ServerGoalHandle, status: Any) -> Any:

@@ -23,6 +23,7 @@ from kgnpro_ros.geometry.camera import Camera
 from kgnpro_ros.geometry.se3 import invert
 from kgnpro_ros.ros.camera_publisher import T_LINK_OPTICAL, CameraPublisher
 from kgnpro_ros.ros.conversions import image_to_message
+from kgnpro_ros.ros.delivery import may_be_lost
 from kgnpro_ros.ros.sim_actions import SimActions
 from kgnpro_ros.ros.sim_loop import Periodic, SimLoop
 from kgnpro_ros.ros.sim_robot import ClockPublisher, RobotPublisher
@@ -155,15 +156,24 @@ class SimulatedArm:
             camera.publish(image.color, image.depth, image.camera, stamp)
 
         periodics = [
-            Periodic(config.state_rate, lambda _: robot.publish(self._stamp())),
-            Periodic(config.rate, show),
+            self._periodic(config.state_rate, lambda _: robot.publish(self._stamp())),
+            self._periodic(config.rate, show),
         ]
         if config.clock == "sim":
             clock = ClockPublisher(self._node)
-            periodics.insert(0, Periodic(CLOCK_RATE, lambda _: clock.publish(self._stamp())))
+            tick = self._periodic(CLOCK_RATE, lambda _: clock.publish(self._stamp()))
+            periodics.insert(0, tick)
         if config.overview_rate > 0:
-            periodics.append(Periodic(config.overview_rate, self._make_overview()))
+            periodics.append(self._periodic(config.overview_rate, self._make_overview()))
         return periodics
+
+    def _periodic(self, rate: float, publish: Callable[[float], None]) -> Periodic:
+        def act(now: float) -> None:
+            # The world goes on when a message is lost.
+            with may_be_lost(self._node.get_logger()):
+                publish(now)
+
+        return Periodic(rate, act)
 
     def _make_camera(self) -> CameraPublisher:
         """A camera in the world, or on the hand."""

@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from kgnpro_ros.exceptions import KGNProError
+from kgnpro_ros.ros.delivery import may_be_lost
 from kgnpro_ros.ros.transport import room_for_images
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -70,7 +71,9 @@ def _spin(make_node: Callable[[], Node], make_executor: Callable[[], Executor]) 
         executor = make_executor()
         try:
             executor.add_node(node)
-            executor.spin_until_future_complete(end)
+            while not end.done():
+                with may_be_lost(node.get_logger()):
+                    executor.spin_until_future_complete(end)
         finally:
             if hasattr(node, "close"):
                 node.close()
