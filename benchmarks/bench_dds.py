@@ -12,7 +12,13 @@ have arrived when this process has the message; what Python takes to make object
 subscriber that is written in Python, is told apart.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+from kgnpro_ros.threads import keep_blas_to_one_thread
+
+# Now, as the node does: NumPy reads the number of its threads when it is imported.
+keep_blas_to_one_thread()
 
 import argparse
 import os
@@ -25,6 +31,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rclpy.time import Time
@@ -76,6 +83,10 @@ class Camera(Node):
             GraspCandidateArray, "/grasp_detector/candidates", self._on_grasps, 5, raw=True
         )
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 5)
+        # rclpy.spin_once would add and remove the node each time, which wakes it at once: the
+        # waiting would take a core from the detector.
+        self._spinner = SingleThreadedExecutor()
+        self._spinner.add_node(self)
 
     def _on_grasps(self, data: bytes) -> None:
         now, start = self.get_clock().now(), time.perf_counter()
@@ -94,7 +105,7 @@ class Camera(Node):
         stamp, deadline = self.get_clock().now(), time.monotonic() + timeout
         self._camera.send(messages, stamp.to_msg())
         while time.monotonic() < deadline:
-            rclpy.spin_once(self, timeout_sec=0.1)
+            self._spinner.spin_once(timeout_sec=0.1)
             if self._last is not None and self._last[0] == stamp.nanoseconds:
                 return self._last[1]
         return None

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from kgnpro_ros.exceptions import KGNProError
 from kgnpro_ros.progress import progress_bar
+from kgnpro_ros.threads import keep_blas_to_one_thread
 from kgnpro_ros.version import __version__
 
 # Heavy modules (PyTorch, MuJoCo, ROS) are imported in the commands that need them: ``--help`` and
@@ -39,6 +40,7 @@ BAD_PATH = (
 
 def main() -> None:
     """Run the command line; bad input and expected failures cost one line on stderr."""
+    keep_blas_to_one_thread()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageError as error:

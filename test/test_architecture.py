@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: Height of each room; imports go to lower rooms or stay in their own.
 HEIGHT = {
-    "exceptions": -1, "version": -1, "files": 0, "progress": 0,
+    "exceptions": -1, "version": -1, "files": 0, "progress": 0, "threads": 0,
     "types": 1, "config": 1,
     "geometry": 2,
     "pnp": 3, "network": 3, "data": 3, "execution": 3, "predictions": 3, "viz": 3,

@@ -10,9 +10,11 @@ Lifecycle: *configure* reads the parameters and loads the model, *activate* subs
 from __future__ import annotations
 
 from kgnpro_ros.ros.memory import GIVE_BACK_PERIOD, give_back, keep_one_heap
+from kgnpro_ros.threads import keep_blas_to_one_thread
 
 # Now: what the lines below load starts threads, which would keep heaps of their own.
 keep_one_heap()
+keep_blas_to_one_thread()
 
 import time
 import traceback
