@@ -184,12 +184,8 @@ def project(
 
 def reprojection_error(problem: PnPProblem, rotation: Array, translation: Array) -> Array:
     """Root mean square distance of projected and measured keypoints [px], shape (..., B)."""
-    return error_of_view(problem, view(problem, rotation, translation))
-
-
-def error_of_view(problem: PnPProblem, seen: View) -> Array:
-    """Root mean square distance of seen and measured keypoints [px], shape (..., B)."""
-    squared = (((seen.image - problem.image_points) * problem.focal) ** 2).sum(-3).mean(-2)
+    difference = view(problem, rotation, translation).image - problem.image_points
+    squared = ((difference * problem.focal) ** 2).sum(-3).mean(-2)
     return namespace(squared).sqrt(squared)
 
 

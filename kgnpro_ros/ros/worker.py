@@ -70,7 +70,6 @@ class DetectionWorker:
         self._scheduled = False
         self._requests = 0
         self._next_start, self._next_check = 0.0, 0.0
-        self._last_number = 0
         self.latencies: deque[float] = deque(maxlen=LATENCY_WINDOW)
         self.detections = 0
         self.last_count = 0
