@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from kgnpro_ros.config import DetectorConfig
 from kgnpro_ros.exceptions import CameraError, ConfigError
-from kgnpro_ros.execution.filters import accepted, filter_grasps
+from kgnpro_ros.execution.filters import accepted, filter_grasps, observed_table
 from kgnpro_ros.execution.ranking import rank_grasps
 from kgnpro_ros.geometry import canonical_keypoints, load_gripper, so3
 from kgnpro_ros.network.decode import decode
@@ -35,6 +36,8 @@ FOCAL_TOLERANCE = 0.05
 MAX_NETWORK_PIXELS = 2**23
 
 FloatArray = NDArray[np.float64]
+#: Waits for a network that was started: its maps, and network pixels per image pixel.
+Started = Callable[[], tuple[NetworkOutput, float]]
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,13 @@ class GraspDetector:
         if max_grasps is not None:
             filters = replace(filters, max_grasps=max_grasps)
         image = image.undistorted()
+        running = self.start(image)
+        clock.lap("network")
+        # It needs the image alone: what computes beside Python goes on meanwhile.
+        table = observed_table(image, filters)
+        clock.lap("table")
         with torch.inference_mode():
-            output, scale = self.infer(image)
+            output, scale = running()
             clock.lap("network")
             candidates = _on_cpu(decode(output, decoding, scale))
             clock.lap("decode")
@@ -142,23 +150,23 @@ class GraspDetector:
         grasps = self.to_grasps(candidates, solved, solutions)
         grasps = rank_grasps(grasps, self.config.ranking)
         grasps = accepted(
-            filter_grasps(
-                grasps, image, self.gripper, filters, T_workspace_camera=T_workspace_camera
-            )
+            filter_grasps(grasps, image, self.gripper, filters, table, T_workspace_camera)
         )
         clock.lap("filters")
         self.last_timings = clock.timings
         return Detection(grasps, candidates, solutions, solved, clock.timings)
 
-    def infer(self, image: RGBDImage) -> tuple[NetworkOutput, float]:
-        """Run the network on an undistorted image.
+    def start(self, image: RGBDImage) -> Started:
+        """Let the network begin with an undistorted image.
 
         Returns:
-            Its maps, and the network pixels per image pixel: images of cameras with another focal
-            length are resized, since apparent size is part of what the network learnt.
+            What waits for its maps, and gives them and the network pixels per image pixel: images
+            of cameras with another focal length are resized, since apparent size is part of what
+            the network learnt.
         """
         color, depth, scale = self.prepare(image)
-        return self.runtime(color, depth), scale
+        pending = self.runtime.start(color, depth)
+        return lambda: (pending(), scale)
 
     def prepare(self, image: RGBDImage) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
         """Resize to the network's focal length, and pad sides to multiples of the stride."""
@@ -312,7 +320,7 @@ def _numpy(tensor: Tensor) -> FloatArray:
 
 
 class _Stopwatch:
-    """Milliseconds between laps; the last key is the total."""
+    """Milliseconds of laps, summed by name; and their total."""
 
     def __init__(self) -> None:
         self.start = self.last = time.perf_counter()
@@ -320,6 +328,6 @@ class _Stopwatch:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.timings[name] = 1e3 * (now - self.last)
+        self.timings[name] = self.timings.get(name, 0.0) + 1e3 * (now - self.last)
         self.timings["total"] = 1e3 * (now - self.start)
         self.last = now

@@ -25,7 +25,7 @@ from kgnpro_ros.network.weights import load_model
 from kgnpro_ros.pipeline import GraspDetector
 
 CAMERA = Camera(616.3, 616.3, 63.5, 47.5, 128, 96)
-STAGES = ["network", "total", "decode", "pnp", "filters", "after network"]
+STAGES = ["network", "total", "table", "decode", "pnp", "filters", "after network"]
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,15 @@ def test_a_later_image_leaves_earlier_maps_alone(model):
     assert torch.equal(first.heatmap, kept)
 
 
+@pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
+def test_an_image_that_was_not_fetched_does_not_stop_the_next(model, name):
+    """Whoever started it may have failed before it asked for the maps."""
+    runtime = make_runtime(DetectorConfig(runtime=name), model, CPU)
+    runtime.start(*frame(96, 128))
+    second = frame(132, 100, seed=1)
+    assert largest_difference(TorchRuntime(model.network)(*second), runtime(*second)) < 1e-4
+
+
 def test_half_weights_take_less_room_and_change_little(model, tmp_path):
     path = tmp_path / "half.onnx"
     path.write_bytes(graph_bytes(model.network, model.sha256, half=True))

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from support.box_scene import box_scene, top_grasp
 from support.perfect_maps import perfect_output
 
+from kgnpro_ros import pipeline
 from kgnpro_ros.config import (
     NETWORK_PRESETS,
     DecodeConfig,
@@ -22,6 +23,7 @@ from kgnpro_ros.config import (
 )
 from kgnpro_ros.data.targets import make_targets
 from kgnpro_ros.exceptions import ConfigError, ModelError
+from kgnpro_ros.execution.filters import observed_table
 from kgnpro_ros.geometry import Camera, canonical_keypoints
 from kgnpro_ros.geometry.se3 import transform_points
 from kgnpro_ros.network.model import KeypointNetwork
@@ -265,9 +267,32 @@ def test_the_same_image_gives_the_same_grasps(detector):
 def test_each_stage_is_timed(detector):
     image, _, _ = scene(NEAR)
     timings = detector.run(image).timings
-    assert list(timings) == ["network", "total", "decode", "pnp", "filters"]
+    assert list(timings) == ["network", "total", "table", "decode", "pnp", "filters"]
     assert timings["total"] == pytest.approx(sum(v for k, v in timings.items() if k != "total"))
     assert detector.last_timings == timings
+
+
+def test_the_table_is_fitted_while_the_network_runs(detector, monkeypatch):
+    order = []
+
+    class Slow(TorchRuntime):
+        def start(self, color, depth):
+            order.append("start")
+            fetch = super().start(color, depth)
+            return lambda: order.append("fetch") or fetch()
+
+    def fit(image, config):
+        order.append("table")
+        return observed_table(image, config)
+
+    let_everything_through(detector)
+    image, _, _ = scene(NEAR)
+    expected = detector.detect(image)
+    detector.runtime = Slow(detector.network)
+    monkeypatch.setattr(pipeline, "observed_table", fit)
+    found = detector.detect(image)
+    assert order == ["start", "table", "fetch"]
+    np.testing.assert_array_equal(found.poses, expected.poses)
 
 
 def test_the_detector_says_what_it_runs(detector, model):

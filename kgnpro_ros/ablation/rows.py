@@ -14,7 +14,7 @@ from kgnpro_ros.evaluation.command import DetectorTrial, open_test_split
 from kgnpro_ros.evaluation.metrics import SceneSums
 from kgnpro_ros.evaluation.runner import Contender, evaluate_together
 from kgnpro_ros.network.model import NetworkOutput
-from kgnpro_ros.pipeline import GraspDetector
+from kgnpro_ros.pipeline import GraspDetector, Started
 from kgnpro_ros.types import GraspBatch, RGBDImage
 
 
@@ -26,11 +26,11 @@ class SharedOutput:
         self._output: tuple[NetworkOutput, float] | None = None
 
     def get(
-        self, image: RGBDImage, infer: Callable[[RGBDImage], tuple[NetworkOutput, float]]
+        self, image: RGBDImage, start: Callable[[RGBDImage], Started]
     ) -> tuple[NetworkOutput, float]:
         """The output for an image, computed when it is another one than last time."""
         if self._output is None or self._image is not image:
-            self._image, self._output = image, infer(image)
+            self._image, self._output = image, start(image)()
         return self._output
 
 
@@ -46,9 +46,10 @@ class SharingDetector(GraspDetector):
         super().__init__(config)
         self._shared = shared
 
-    def infer(self, image: RGBDImage) -> tuple[NetworkOutput, float]:
-        """As :meth:`GraspDetector.infer`, once per image."""
-        return self._shared.get(image, super().infer)
+    def start(self, image: RGBDImage) -> Started:
+        """As :meth:`GraspDetector.start`, once per image and at once."""
+        output = self._shared.get(image, super().start)
+        return lambda: output
 
 
 class Row(DetectorTrial):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kgnpro_ros.config import DetectorConfig, SceneConfig
 from kgnpro_ros.data.compose import make_scene
@@ -17,7 +18,13 @@ from kgnpro_ros.exceptions import ModelError
 from kgnpro_ros.files import whole_file
 from kgnpro_ros.network.graph import graph_bytes, read_graph
 from kgnpro_ros.network.model import NetworkOutput
-from kgnpro_ros.network.runtime import NetworkRuntime, OnnxRuntime, OpenVinoRuntime, TorchRuntime
+from kgnpro_ros.network.runtime import (
+    NetworkRuntime,
+    OnnxRuntime,
+    OpenVinoRuntime,
+    Pending,
+    TorchRuntime,
+)
 from kgnpro_ros.network.shards import beside
 from kgnpro_ros.network.weights import load_model
 from kgnpro_ros.pipeline import GraspDetector
@@ -115,16 +122,17 @@ def compare(detector: GraspDetector, other: NetworkRuntime, images: Sequence[RGB
     return Parity(differences, found, same)
 
 
-class _Recorder:
+class _Recorder(NetworkRuntime):
     """Keeps what a runtime gave last."""
 
     def __init__(self, runtime: NetworkRuntime) -> None:
         self.name, self.note, self._runtime = runtime.name, runtime.note, runtime
         self.output: NetworkOutput
 
-    def __call__(self, color: np.ndarray, depth: np.ndarray) -> NetworkOutput:  # type: ignore[type-arg]
+    def start(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> Pending:
+        """Run it at once."""
         self.output = self._runtime(color, depth)
-        return self.output
+        return lambda: self.output
 
 
 def _is_precise(
@@ -134,7 +142,7 @@ def _is_precise(
     maps = []
     for runtime in (own, other):
         detector.runtime = runtime
-        maps.append(detector.infer(image.undistorted())[0])
+        maps.append(detector.start(image.undistorted())()[0])
     return max(_differences(maps[0], maps[1]).values()) <= MAP_TOLERANCE
 
 

@@ -9,6 +9,8 @@ rest. All of them are vectorised over the grasps.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -31,7 +33,7 @@ def filter_grasps(
     image: RGBDImage,
     gripper: Gripper,
     config: FilterConfig,
-    table: Plane | None = None,
+    table: Plane | Literal["observed"] | None = "observed",
     T_workspace_camera: ArrayLike | None = None,
 ) -> GraspBatch:
     """Give every grasp its status, and the opening that the jaws should take.
@@ -42,8 +44,8 @@ def filter_grasps(
         image: The frame that they were found in.
         gripper: Opening range, fingers and palm.
         config: Settings.
-        table: Table plane in the camera frame; searched in the depth image when None and
-            ``config.find_table`` is set. Without a table, checks against it are left out.
+        table: Table plane in the camera frame. The one of :func:`observed_table` unless told;
+            without any, None, checks against it are left out.
         T_workspace_camera: Camera frame in the frame of ``config.workspace``; that of the camera
             when None.
 
@@ -56,8 +58,8 @@ def filter_grasps(
     """
     if len(grasps) == 0:
         return grasps
-    if table is None and config.find_table:
-        table = find_table(image, config.table)
+    if table == "observed":
+        table = observed_table(image, config)
     status = grasps.status.copy()
     _mark(status, ~_in_workspace(grasps, config, T_workspace_camera), GraspStatus.OUTSIDE_WORKSPACE)
     _mark(status, ~_in_mask(grasps, image), GraspStatus.OUTSIDE_MASK)
@@ -77,6 +79,11 @@ def filter_grasps(
     grasps = grasps.updated(status=status, widths=widths, poses=poses)
     grasps = mark_duplicates(grasps, config.duplicate_distance, config.duplicate_angle)
     return _mark_beyond(grasps, config.max_grasps)
+
+
+def observed_table(image: RGBDImage, config: FilterConfig) -> Plane | None:
+    """The table plane in the camera frame, None where there is none or it is not asked for."""
+    return find_table(image, config.table) if config.find_table else None
 
 
 def accepted(grasps: GraspBatch) -> GraspBatch:

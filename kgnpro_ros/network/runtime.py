@@ -7,12 +7,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,11 @@ ONNX_PROVIDERS = {
 DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 
 
-class NetworkRuntime(Protocol):
+#: Waits for the maps of an image and gives them; to be called once.
+Pending = Callable[[], NetworkOutput]
+
+
+class NetworkRuntime(ABC):
     """A network that is ready to run.
 
     Attributes:
@@ -52,12 +57,20 @@ class NetworkRuntime(Protocol):
     name: str
     note: str
 
+    @abstractmethod
+    def start(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> Pending:
+        """Begin with one image: colour (H, W, 3), depth (H, W) [m]; sides multiples of 4.
+
+        OpenVINO and CUDA compute beside the caller until it asks for the maps; the others are done
+        when this returns. One image at a time: the maps are fetched before the next start.
+        """
+
     def __call__(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> NetworkOutput:
-        """Maps of one image: colour (H, W, 3), depth (H, W) [m]; sides multiples of 4."""
-        ...
+        """Maps of one image; arguments as those of :meth:`start`."""
+        return self.start(color, depth)()
 
 
-class TorchRuntime:
+class TorchRuntime(NetworkRuntime):
     """PyTorch: ``torch`` as it is, ``compiled`` by torch.compile, ``half`` precision on CUDA."""
 
     def __init__(
@@ -76,16 +89,16 @@ class TorchRuntime:
             self.network = torch.compile(self.network)
         self.note = f"PyTorch {torch.__version__} on {self.device}"
 
-    def __call__(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> NetworkOutput:
-        """Maps of one image, on the device."""
+    def start(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> Pending:
+        """Maps of one image, on the device; CUDA runs what was queued."""
         with torch.inference_mode():
             color_tensor = torch.from_numpy(color).to(self.device).permute(2, 0, 1)[None]
             depth_tensor = torch.from_numpy(depth).to(self.device)[None]
             output: NetworkOutput = self.network(color_tensor, depth_tensor)
-        return output
+        return lambda: output
 
 
-class OnnxRuntime:
+class OnnxRuntime(NetworkRuntime):
     """ONNX Runtime with one of its execution providers; the CPU takes what a GPU's lacks.
 
     Args:
@@ -124,13 +137,13 @@ class OnnxRuntime:
         self.name, self._outputs = name, graph.outputs
         self.note = f"ONNX Runtime {onnxruntime.__version__} ({wanted[0]}), {_title(graph)}"
 
-    def __call__(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> NetworkOutput:
+    def start(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> Pending:
         """Maps of one image, on the CPU."""
         values = self._session.run(None, dict(zip(INPUTS, (color[None], depth[None]), strict=True)))
-        return _output(self._outputs, values)
+        return lambda: _output(self._outputs, values)
 
 
-class OpenVinoRuntime:
+class OpenVinoRuntime(NetworkRuntime):
     """OpenVINO on the CPU."""
 
     def __init__(self, graph: Graph, name: str = "openvino") -> None:
@@ -148,12 +161,19 @@ class OpenVinoRuntime:
         self.name, self._outputs = name, graph.outputs
         self.note = f"OpenVINO {version('openvino')}, {_title(graph)}"
 
-    def __call__(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> NetworkOutput:
-        """Maps of one image, on the CPU."""
+    def start(self, color: NDArray[np.uint8], depth: NDArray[np.float32]) -> Pending:
+        """Maps of one image, on the CPU, by threads of OpenVINO's own."""
         inputs = dict(zip(INPUTS, (color[None], depth[None]), strict=True))
-        # Copied: the next image is written to the same memory.
-        values = [np.array(value) for value in self._request.infer(inputs).values()]
-        return _output(self._outputs, values)
+        self._request.wait()  # for one that nobody fetched, after an exception
+        self._request.start_async(inputs)
+
+        def fetch() -> NetworkOutput:
+            self._request.wait()
+            # Copied: the next image is written to the same memory.
+            values = [np.array(tensor.data) for tensor in self._request.output_tensors]
+            return _output(self._outputs, values)
+
+        return fetch
 
 
 def make_runtime(
