@@ -7,13 +7,15 @@
 Runs the whole evaluation and subtracts the time that the detector waited for its network.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+from kgnpro_ros.threads import keep_blas_to_one_thread
+
+keep_blas_to_one_thread()
 
 import argparse
 import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: as in the commands
-
 import time
 from pathlib import Path
 

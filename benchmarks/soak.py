@@ -18,12 +18,11 @@ import argparse
 import json
 import os
 import platform
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from kgnpro_ros.msg import GraspCandidateArray
+from kgnpro_ros.ros.processes import Child, children
 from kgnpro_ros.srv import DetectGrasps
 
 TOPICS = {
@@ -164,10 +164,9 @@ def write_frames(folder: Path) -> None:
         (path / "camera.json").write_text(json.dumps(camera))
 
 
-def start(module: str, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", f"kgnpro_ros.ros.{module}", "--ros-args", *arguments]
-    with log.open("wb") as file:
-        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+def command(module: str, *arguments: str) -> list[str]:
+    """How a node of the package is started."""
+    return [sys.executable, "-m", f"kgnpro_ros.ros.{module}", "--ros-args", *arguments]
 
 
 def resident(pid: int) -> float:
@@ -196,57 +195,55 @@ def soak(minutes: float, settings: dict[str, str], rate: float, folder: Path) ->
     """
     write_frames(folder / "frames")
     remap = [part for name, topic in TOPICS.items() for part in ("-r", f"{name}:={topic}")]
-    camera = start(
-        "replay_node", folder / "camera.log", "-p", f"frames:={folder / 'frames'}",
-        "-p", f"rate:={rate}", "-p", "frame_period:=2.0",
-    )  # fmt: skip
     set_to = [part for item in settings.items() for part in ("-p", ":=".join(item))]
-    detector = start("detector_node", folder / "detector.log", *set_to, *remap)
+    commands = {
+        "camera": command(
+            "replay_node", "-p", f"frames:={folder / 'frames'}", "-p", f"rate:={rate}",
+            "-p", "frame_period:=2.0",
+        ),
+        "detector": command("detector_node", *set_to, *remap),
+    }  # fmt: skip
     rclpy.init()
     record = Record()
     watcher = Watcher(record)
     executor = SingleThreadedExecutor()
     executor.add_node(watcher)
-    spinning = threading.Thread(target=executor.spin, daemon=True)
-    spinning.start()
-    try:
-        _wait_for_grasps(watcher, detector, folder / "detector.log")
-        _watch(watcher, {"camera": camera, "detector": detector}, minutes)
-    except ProcessLookupError as error:
-        texts = [(folder / f"{name}.log").read_text()[-5000:] for name in ("camera", "detector")]
-        raise SystemExit(f"{error} at {watcher.now:.0f} s:\n" + "\n".join(texts)) from error
-    finally:
-        for process in (camera, detector):
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        executor.shutdown(timeout_sec=5.0)
-        for process in (camera, detector):
-            try:
-                process.wait(20.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        rclpy.try_shutdown()
+    threading.Thread(target=executor.spin, daemon=True).start()
+    with children() as start:
+        nodes = {
+            name: start(name, line, os.environ, folder / f"{name}.log")
+            for name, line in commands.items()
+        }
+        try:
+            _wait_for_grasps(watcher, nodes["detector"])
+            _watch(watcher, nodes, minutes)
+        except ProcessLookupError as error:
+            logs = "\n".join(f"--- {child.name}:\n{child.tail()}" for child in nodes.values())
+            raise SystemExit(f"{error} at {watcher.now:.0f} s:\n{logs}") from error
+        finally:
+            executor.shutdown(timeout_sec=5.0)
+    rclpy.try_shutdown()
     return record
 
 
-def _wait_for_grasps(watcher: Watcher, detector: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_grasps(watcher: Watcher, detector: Child) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while len(watcher.record.latency) < WARM_UP_DETECTIONS:
-        if detector.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"the detector does not detect:\n{log.read_text()}")
+        if detector.process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"the detector does not detect:\n{detector.tail()}")
         time.sleep(0.2)
     watcher.record.latency.clear()
     watcher.began = time.monotonic()
 
 
-def _watch(watcher: Watcher, processes: dict[str, subprocess.Popen[bytes]], minutes: float) -> None:
-    detector, due = processes["detector"], 0.0
+def _watch(watcher: Watcher, nodes: Mapping[str, Child], minutes: float) -> None:
+    detector, due = nodes["detector"].process.pid, 0.0
     while watcher.now < 60.0 * minutes:
-        for name, process in processes.items():
-            if process.poll() is not None:
-                raise ProcessLookupError(f"the {name} ended with code {process.returncode}")
-        watcher.record.memory.append((watcher.now, resident(detector.pid)))
-        watcher.record.processor.append((watcher.now, processor_time(detector.pid)))
+        for name, child in nodes.items():
+            if child.process.poll() is not None:
+                raise ProcessLookupError(f"the {name} ended with code {child.process.returncode}")
+        watcher.record.memory.append((watcher.now, resident(detector)))
+        watcher.record.processor.append((watcher.now, processor_time(detector)))
         problem = watcher.call()
         if problem:
             watcher.record.missed.append(f"{watcher.now:.1f} s: {problem}")
