@@ -10,6 +10,7 @@ from support.box_scene import box_scene, top_grasp
 
 from kgnpro_ros.config import FilterConfig, RankingConfig
 from kgnpro_ros.exceptions import ShapeError
+from kgnpro_ros.execution.collision import solid_points
 from kgnpro_ros.execution.filters import (
     accepted,
     candidate_openings,
@@ -196,6 +197,29 @@ def test_no_grasps_and_no_table(scene):
     below = top_grasp(0.0, 0.0, -0.002)
     config = FilterConfig(find_table=False, collision=False)
     assert statuses(scene, [below], 0.048, config) == ["OK"]
+
+
+def test_what_is_hardly_held_loses_score(scene):
+    """The second one holds the end of the box only; counted here once more, in its frame."""
+    poses = np.stack([GOOD, top_grasp(0.0, 0.045, 0.04)])
+    grasps = scene.grasps(poses, np.full(2, 0.048)).updated(score=np.array([0.4, 0.5]))
+    config = FilterConfig(deepen=False, opening_steps=(), min_points_between=1)
+    points = solid_points(scene.image, None, config, float(np.median(grasps.poses[:, 2, 3])))
+    between = []
+    for pose, width in zip(grasps.poses, [0.053] * 2, strict=True):
+        x, y, z = pose[:3, :3].T @ (points.T - pose[:3, 3:])
+        held = (x <= -config.min_depth_between) & (x >= -GRIPPER.finger_length)
+        held &= (np.abs(y) <= GRIPPER.finger_breadth / 2) & (np.abs(z) < width / 2)
+        between.append(int(held.sum()))
+    assert between[0] > 2 * between[1] > 2
+    config = replace(config, full_support=between[0])
+    result = filter_grasps(grasps, scene.image, GRIPPER, config, None)
+    assert result.status.tolist() == [0, 0]
+    factor = 0.5 + 0.5 * between[1] / between[0]
+    np.testing.assert_allclose(result.score, [0.4, 0.5 * factor])
+    np.testing.assert_array_equal(accepted(result).score, np.sort(result.score)[::-1])
+    untouched = filter_grasps(grasps, scene.image, GRIPPER, replace(config, full_support=0), None)
+    assert untouched.score.tolist() == [0.4, 0.5]
 
 
 def test_duplicates_agree_with_the_greedy_loop():

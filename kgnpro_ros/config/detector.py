@@ -120,6 +120,8 @@ class FilterConfig:
         min_points_between: Fewest object points between the fingers.
         min_depth_between: How far [m] behind the fingertips these points have to be; more than a
             little leaves nothing of a thin stick, whose lower part counts as table.
+        full_support: With so many points between the fingers the score stays as it is; fewer lower
+            it, down to its half for none: what is hardly held slips. 0 keeps all scores.
         max_missing_between: A grasp with too few points is passed all the same when more than this
             share of the region between its fingers has no depth, as on glass; 1 passes none.
         max_points_hit: Most observed points inside fingers and palm.
@@ -151,6 +153,7 @@ class FilterConfig:
     max_incidence: float = ranged(80.0, 1.0, 90.0)
     min_points_between: int = ranged(5, 0, 1000000)
     min_depth_between: float = ranged(0.002, 0.0, 0.1)
+    full_support: int = ranged(20, 0, 1000000)
     max_missing_between: float = ranged(1.0, 0.01, 1.0)
     max_points_hit: int = ranged(1, 0, 1000000)
     finger_margin: float = ranged(0.002, 0.0, 0.05)
@@ -192,6 +195,8 @@ class FilterConfig:
 @dataclass(frozen=True)
 class RankingConfig:
     """Score of a grasp: confidence x exp(-reprojection_error / scale), and on a switch x the share.
+
+    The filters lower it where the jaws hold little (``FilterConfig.full_support``).
 
     Attributes:
         reprojection_scale: Reprojection error [px] that lowers the score by 1/e.

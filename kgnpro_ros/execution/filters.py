@@ -50,11 +50,11 @@ def filter_grasps(
             when None.
 
     Returns:
-        The same grasps in the same order with ``status``, ``widths`` and ``poses`` replaced. Widths
-        are the openings that were checked: predicted plus margin, or wider where that touched
-        something. Poses are advanced along the approach where the jaws can hold more of the object
-        (``advance_steps``), and moved back where the hand would touch something
-        (``retreat_steps``).
+        The same grasps in the same order with ``status``, ``widths``, ``poses`` and ``score``
+        replaced. Widths are the openings that were checked: predicted plus margin, or wider where
+        that touched something. Poses are advanced along the approach where the jaws can hold more
+        of the object (``advance_steps``), and moved back where the hand would touch something
+        (``retreat_steps``). What holds little loses score (``full_support``).
     """
     if len(grasps) == 0:
         return grasps
@@ -71,12 +71,13 @@ def filter_grasps(
         widest = gripper.max_width + config.width_slack + 1e-9
         _mark(status, grasps.widths > widest, GraspStatus.TOO_WIDE)
     openings = candidate_openings(grasps.widths, gripper, config)
-    widths, poses = openings[:, 0].copy(), grasps.poses.copy()
+    widths, poses, score = openings[:, 0].copy(), grasps.poses.copy(), grasps.score.copy()
     if config.collision:
         alive = np.flatnonzero(status == OK)
         result = _check_hand(poses[alive], openings[alive], image, gripper, config, table)
-        status[alive], widths[alive], poses[alive] = result
-    grasps = grasps.updated(status=status, widths=widths, poses=poses)
+        status[alive], widths[alive], poses[alive], between = result
+        score[alive] *= support(between, config.full_support)
+    grasps = grasps.updated(status=status, widths=widths, poses=poses, score=score)
     grasps = mark_duplicates(grasps, config.duplicate_distance, config.duplicate_angle)
     return _mark_beyond(grasps, config.max_grasps)
 
@@ -86,14 +87,21 @@ def observed_table(image: RGBDImage, config: FilterConfig) -> Plane | None:
     return find_table(image, config.table) if config.find_table else None
 
 
+def support(between: NDArray[np.int64], full: int) -> FloatArray:
+    """Factor on the score: 1/2 with nothing between the fingers, 1 from ``full`` points on."""
+    share = np.minimum(between / full, 1.0) if full > 0 else np.ones(len(between))
+    factor: FloatArray = 0.5 + 0.5 * share
+    return factor
+
+
 def accepted(grasps: GraspBatch) -> GraspBatch:
-    """The grasps whose status is OK; the others are added to ``rejected`` by reason."""
+    """The grasps whose status is OK, best first; the others are added to ``rejected`` by reason."""
     rejected = dict(grasps.rejected)
     for value, count in enumerate(np.bincount(grasps.status).tolist()):
         if count and value != OK:
             reason = GraspStatus(value).name.lower()
             rejected[reason] = rejected.get(reason, 0) + count
-    return grasps.select(grasps.status == OK).updated(rejected=rejected)
+    return grasps.select(grasps.status == OK).updated(rejected=rejected).sorted()
 
 
 def candidate_openings(widths: FloatArray, gripper: Gripper, config: FilterConfig) -> FloatArray:
@@ -185,7 +193,7 @@ def _check_hand(
     gripper: Gripper,
     config: FilterConfig,
     table: Plane | None,
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray, NDArray[np.int64]]:
     """Find for each grasp the first step along the approach and opening that pass all checks.
 
     Args:
@@ -197,11 +205,12 @@ def _check_hand(
         table: Table plane in the camera frame, or None.
 
     Returns:
-        Status (N,), opening (N,) [m] and pose (N, 4, 4); where nothing passes, opening and pose are
-        the predicted ones and the status tells what was wrong with them.
+        Status (N,), opening (N,) [m], pose (N, 4, 4) and number of points between the fingers
+        (N,); where nothing passes, opening and pose are the predicted ones and the status tells
+        what was wrong with them.
     """
     if len(poses) == 0:
-        return np.zeros(0, dtype=np.int64), openings[:, 0], poses
+        return np.zeros(0, dtype=np.int64), openings[:, 0], poses, np.zeros(0, dtype=np.int64)
     points = collision.solid_points(image, table, config, float(np.median(poses[:, 2, 3])))
     forth, back = sorted(config.advance_steps), sorted(config.retreat_steps)
     steps = np.array((0.0, *forth, *(-step for step in back)))
@@ -222,7 +231,8 @@ def _check_hand(
     row = np.arange(len(poses))
     moved = poses.copy()
     moved[:, :3, 3] += steps[step, None] * moved[:, :3, 0]
-    return status, openings[row, choice[step, row]], moved
+    opening = choice[step, row]
+    return status, openings[row, opening], moved, contacts.between[step, row, opening]
 
 
 def _trust_glass(
