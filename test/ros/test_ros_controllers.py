@@ -167,6 +167,8 @@ def test_stop_ends_a_motion_at_once_and_until_resume(robot, connect, mode):
 def test_a_robot_that_falls_silent_is_gone(robot, connect):
     robot.arm = "hang"
     controllers = connect(joints_timeout=0.3)
+    # On a busy machine it takes longer than that until the two have found each other.
+    assert wait_until(lambda: not controllers.missing())
     controllers.joints()
 
     def fall_silent():
