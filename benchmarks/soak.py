@@ -222,7 +222,7 @@ def soak(minutes: float, settings: dict[str, str], rate: float, folder: Path) ->
             raise SystemExit(f"{error} at {watcher.now:.0f} s:\n{logs}") from error
         finally:
             executor.shutdown(timeout_sec=5.0)
-    rclpy.try_shutdown()
+            rclpy.try_shutdown()
     return record
 
 
