@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -131,7 +130,8 @@ class GraspDetector:
         clock = _Stopwatch()
         decoding, filters = self.config.decode, self.config.filters
         if min_score is not None:
-            decoding = replace(decoding, score_threshold=min_score)
+            lone = max(decoding.lone_threshold, min_score)
+            decoding = replace(decoding, score_threshold=min_score, lone_threshold=lone)
         if max_grasps is not None:
             filters = replace(filters, max_grasps=max_grasps)
         image = image.undistorted()
@@ -143,7 +143,7 @@ class GraspDetector:
         with torch.inference_mode():
             output, scale = running()
             clock.lap("network")
-            candidates = _on_cpu(decode(output, decoding, scale))
+            candidates = _on_cpu(decode(output, decoding, image.camera.focal_length, scale))
             clock.lap("decode")
         solved, solutions = self.solve(candidates, image)
         clock.lap("pnp")
@@ -171,7 +171,7 @@ class GraspDetector:
     def prepare(self, image: RGBDImage) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
         """Resize to the network's focal length, and pad sides to multiples of the stride."""
         color, depth, camera = image.color, image.depth, image.camera
-        scale = self.network.config.focal_length / (math.sqrt(camera.fx) * math.sqrt(camera.fy))
+        scale = self.network.config.focal_length / camera.focal_length
         if abs(scale - 1.0) <= FOCAL_TOLERANCE:
             scale = 1.0
         else:

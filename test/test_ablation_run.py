@@ -240,3 +240,36 @@ def test_test_sets_need_their_own_names(data, tmp_path):
         Ablation(configure(), [data], [data, data], tmp_path)
     with pytest.raises(ConfigError, match="data to test on"):
         Ablation(configure(), [data], [], tmp_path)
+    with pytest.raises(ConfigError, match="different folder names"):
+        Ablation(configure(), [data, data], [data], tmp_path)
+
+
+def test_a_variant_trains_on_the_data_it_names(data, tmp_path):
+    other = write_tiny_dataset(tmp_path / "others", scenes=4)
+    variants = [{"name": "all"}, {"name": "one", "data": ["others"]}]
+    variants.append({"name": "one+few", "weights_of": "one"})
+    ablation = Ablation(
+        configure(variants=variants), [data, other], [data], tmp_path / "out", Console(quiet=True)
+    )
+    ablation.run()
+    used = {}
+    for name in ("all", "one"):
+        stored = load_checkpoint(tmp_path / "out" / name / "seed_0" / CHECKPOINT)
+        used[name] = [entry["scenes"] for entry in stored["kgnpro_card"]["data"]]
+    sizes = [manifest["scenes"] for manifest in ablation.train_manifests.values()]
+    assert sizes[0] != sizes[1]
+    assert used == {"all": sizes, "one": sizes[1:]}
+    for name in ("one", "one+few"):
+        settings = result_of(tmp_path / "out", name)["settings"]
+        assert [entry["scenes"] for entry in settings["data"]] == sizes[1:]
+    text = (tmp_path / "out" / "ablation.md").read_text()
+    assert "of the data that the last table names" in text
+    assert [line.split("|")[1].strip() for line in text.splitlines() if "4 scenes)" in line] == [
+        "all", "one"
+    ]  # fmt: skip
+
+
+def test_a_variant_cannot_name_data_that_is_not_given(data, tmp_path):
+    variants = [{"name": "a", "data": ["boxes", "elsewhere"]}]
+    with pytest.raises(ConfigError, match="trains on elsewhere; the data sets given are boxes"):
+        Ablation(configure(variants=variants), [data], [data], tmp_path)

@@ -48,7 +48,7 @@ class Ablation:
         console: Where to say what is done.
 
     Raises:
-        ConfigError: If two test sets have the same folder name.
+        ConfigError: If two sets of a kind have the same folder name, or a variant names another.
         DatasetError: If a data set is missing or incomplete.
     """
 
@@ -60,14 +60,22 @@ class Ablation:
         out: Path,
         console: Console | None = None,
     ) -> None:
-        self.config, self.data, self.out = config, list(data), out
+        self.config, self.out = config, out
+        self.data = {path.resolve().name: path for path in data}
         self.tests = {path.resolve().name: path for path in tests}
         self.console = console or Console()
-        if not self.data or not tests:
+        if not data or not tests:
             raise ConfigError("an ablation needs data to train on and data to test on")
-        if len(self.tests) < len(tests):
-            raise ConfigError("test sets need different folder names, which name their tables")
-        self.train_manifests = [open_train_split(path).manifest for path in self.data]
+        if len(self.tests) < len(tests) or len(self.data) < len(data):
+            raise ConfigError("sets need different folder names, which name them in tables")
+        for variant in config.variants:
+            absent = [name for name in variant.data if name not in self.data]
+            if absent:
+                raise ConfigError(
+                    f"variant {variant.name} trains on {', '.join(absent)}; the data sets given "
+                    f"are {', '.join(self.data)}"
+                )
+        self.train_manifests = {n: open_train_split(p).manifest for n, p in self.data.items()}
         self.test_manifests = {n: open_test_split(p).manifest for n, p in self.tests.items()}
 
     def run(self, only: Sequence[str] = ()) -> Path:
@@ -106,6 +114,10 @@ class Ablation:
         """Folder of a row and seed."""
         return self.out / variant.name / f"seed_{seed}"
 
+    def data_of(self, variant: VariantConfig) -> list[str]:
+        """Names of the data sets that a variant, or the one whose weights it uses, trains on."""
+        return list(self.config.trained(variant).data or self.data)
+
     def rows_of(self, source: VariantConfig, seed: int) -> list[VariantConfig]:
         """Rows that use the weights of a trained variant with a seed, itself first."""
         users = [row for row in self.config.variants if row.weights_of == source.name]
@@ -122,7 +134,7 @@ class Ablation:
             "detector": detector,
             "evaluation": asdict(self.config.evaluation),
             "best": self.config.best,
-            "data": self.train_manifests,
+            "data": [self.train_manifests[name] for name in self.data_of(variant)],
             "tests": self.test_manifests,
         }
         plain: dict[str, Any] = json.loads(json.dumps(settings))
@@ -152,7 +164,7 @@ class Ablation:
         if resume and load_checkpoint(checkpoint)["global_step"] >= config.max_steps:
             return model if model.is_file() else export_checkpoint(run)
         self.say(f"{variant.name}, seed {seed}: {'going on' if resume else 'training'}")
-        return train(config, self.data, run, resume)
+        return train(config, [self.data[name] for name in self.data_of(variant)], run, resume)
 
     def evaluate(self, rows: Sequence[VariantConfig], model: Path, seed: int) -> None:
         """Evaluate rows with the same weights on all test sets, and write their results."""

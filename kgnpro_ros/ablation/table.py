@@ -182,16 +182,16 @@ class Comparison:
 
 def _conditions(config: AblationConfig, results: Results) -> list[str]:
     """What all rows have in common, and what has not been run."""
-    result = next(iter(results.values()))
-    data = [
-        f"{m.get('mode', '?')} {m.get('look', m.get('format', '?'))} (seed {m.get('seed', '?')}, "
-        f"{m['scenes']} scenes)"
-        for m in result["settings"]["data"]
-    ]
-    train = result["settings"]["train"]
+    train = next(iter(results.values()))["settings"]["train"]
+    data = {_data(result) for result in results.values()}
+    source = (
+        f"the same crops in the same order for the same seed, from {data.pop()}"
+        if len(data) == 1
+        else "of the data that the last table names"
+    )
     lines = [
         f"Every row: network `{train['network']}`, batch {train['batch_size']} of {train['crop']}² "
-        f"px crops, the same crops in the same order for the same seed, from {', '.join(data)}."
+        f"px crops, {source}."
     ]
     starts = {
         f"`{s['file']}` (sha256 {s['sha256'][:12]}…)"
@@ -212,18 +212,29 @@ def _conditions(config: AblationConfig, results: Results) -> list[str]:
     return [*lines, "", f"Not run yet: {', '.join(missing)}."] if missing else lines
 
 
+def _data(result: Mapping[str, Any]) -> str:
+    """What a row was trained on."""
+    return ", ".join(
+        f"{m.get('mode', '?')} {m.get('look', m.get('format', '?'))} (seed {m.get('seed', '?')}, "
+        f"{m['scenes']} scenes)"
+        for m in result["settings"]["data"]
+    )
+
+
 def _trainings(config: AblationConfig, results: Results) -> Iterable[str]:
     rows = []
+    differ = len({_data(result) for result in results.values()}) > 1
     for (name, seed), result in sorted(results.items()):
         if config.variant(name).weights_of is None:
             run = result["training"]
             new = ", ".join((run["start"] or {}).get("new_heads", [])) or "-"
             rows.append(
                 [name, str(seed), str(run["steps"]), str(run["seconds"]),
-                 str(run["skipped_batches"]), new, f"{run['machine']}, torch {run['torch']}"]
+                 str(run["skipped_batches"]), new, f"{run['machine']}, torch {run['torch']}",
+                 *([_data(result)] if differ else [])]
             )  # fmt: skip
     head = ["row", "seed", "steps", "seconds", "skipped batches", "new heads", "hardware"]
-    return _table(head, rows)
+    return _table([*head, *(["data"] if differ else [])], rows)
 
 
 def _title(row: VariantConfig) -> str:

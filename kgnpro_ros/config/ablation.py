@@ -25,6 +25,7 @@ class VariantConfig:
         text: What it is, for the table.
         train: Settings of :class:`TrainConfig` over the common ones.
         detector: Settings of :class:`DetectorConfig` over the common ones.
+        data: Folder names of the data sets that it trains on; all when empty.
         weights_of: Name of a variant whose weights it uses, instead of training its own.
         seeds: Its seeds; those of the ablation, or of ``weights_of``, when None.
         compare_with: Row that its difference is taken to; the baseline when None.
@@ -34,6 +35,7 @@ class VariantConfig:
     text: str = ""
     train: dict[str, Any] = field(default_factory=dict)
     detector: dict[str, Any] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
     weights_of: str | None = None
     seeds: tuple[int, ...] | None = None
     compare_with: str | None = None
@@ -44,9 +46,9 @@ class VariantConfig:
             f"variant name {self.name!r} is no name: use letters, digits, _, -, + and .",
         )
         require(
-            self.weights_of is None or not self.train,
+            self.weights_of is None or not (self.train or self.data),
             f"variant {self.name} uses the weights of {self.weights_of}, so it cannot have "
-            "training settings of its own",
+            "training settings or data of its own",
         )
 
 

@@ -86,6 +86,11 @@ class Camera:
         return {**asdict(self), "distortion": list(self.distortion)}
 
     @property
+    def focal_length(self) -> float:
+        """Geometric mean of both [px]."""
+        return math.sqrt(self.fx) * math.sqrt(self.fy)
+
+    @property
     def matrix(self) -> FloatArray:
         """Intrinsic matrix K, shape (3, 3)."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])

@@ -144,7 +144,7 @@ class CropDataset(Dataset[Any]):
             point = T_camera_grasp[int(rng.integers(len(T_camera_grasp))), :3, 3]
             middle = camera.project(point)
         # As the detector does: the network sees every camera at one focal length.
-        zoom = self.network.focal_length / float(np.sqrt(camera.fx * camera.fy))
+        zoom = self.network.focal_length / camera.focal_length
         affine = random_affine(rng, middle, config.crop, config.augment, zoom)
         color, depth = warp(sample.image.color, sample.image.depth, affine, config.crop)
         side = config.crop // STRIDE
