@@ -1,12 +1,11 @@
 # Copyright 2026 The kgnpro_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Choose the score thresholds on the validation scenes of a training run.
+"""Choose the score threshold on the validation scenes of a training run.
 
 Usage: python benchmarks/sweep_threshold.py --model M --data DIR [--data DIR ...] [--scenes 10]
 
-Detects on the last scenes of each data set, those that ``kgnpro train`` holds out, with every pair
-of ``decode.score_threshold`` and ``decode.lone_threshold`` below, and prints GSR, GCR and OSR over
-all of them together. The network runs once per image.
+Detects on the last scenes of each data set, those that ``kgnpro train`` holds out, and prints GSR,
+GCR and OSR over all of them together for rising thresholds. The network runs once per image.
 """
 
 from __future__ import annotations
@@ -27,11 +26,7 @@ from kgnpro_ros.data.labels import GraspLabels
 from kgnpro_ros.evaluation.runner import Contender, EvaluationResult, evaluate_together
 from kgnpro_ros.types import GraspBatch
 
-#: Both thresholds; where they are equal, lone candidates have no threshold of their own.
-PAIRS = (
-    (0.1, 0.1), (0.15, 0.15), (0.2, 0.2), (0.25, 0.25), (0.3, 0.3), (0.4, 0.4), (0.5, 0.5),
-    (0.2, 0.1), (0.2, 0.15), (0.25, 0.15), (0.25, 0.2), (0.3, 0.15),
-)  # fmt: skip
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 
 #: Distance [m] and angle [deg] that are printed.
 CELLS = ((0.01, 10.0), (0.02, 20.0))
@@ -67,10 +62,10 @@ class LastScenes:
         return dataset.grasp_labels(place, rotations, translations)
 
 
-def contender(model: str, pair: tuple[float, float], shared: SharedOutput) -> Contender:
-    """A detector with two thresholds and without the filters that the metric does not know."""
+def contender(model: str, threshold: float, shared: SharedOutput) -> Contender:
+    """A detector with a threshold and without the filters that the metric does not know."""
     config = DetectorConfig(model=model)
-    decode = replace(config.decode, score_threshold=pair[0], lone_threshold=pair[1])
+    decode = replace(config.decode, score_threshold=threshold)
     config = replace(config, decode=decode, filters=config.filters.without_gripper())
     detector = SharingDetector(config, shared)
 
@@ -81,17 +76,17 @@ def contender(model: str, pair: tuple[float, float], shared: SharedOutput) -> Co
 
 
 def rows(results: Sequence[EvaluationResult]) -> Table:
-    """Rates by pair of thresholds."""
+    """Rates by threshold."""
     columns = (f"{100 * distance:g} cm {angle:g}°" for distance, angle in CELLS)
-    table = Table("threshold", "lone", "grasps/image", *columns, title="GSR / GCR / OSR %")
-    for (threshold, lone), result in zip(PAIRS, results, strict=True):
+    table = Table("threshold", "grasps/image", *columns, title="GSR / GCR / OSR %")
+    for threshold, result in zip(THRESHOLDS, results, strict=True):
         rates, cells = result.rates(), []
         for pair in CELLS:
             t = int(np.flatnonzero(np.isclose(result.counts.thresholds, pair).all(-1))[0])
             values = (100 * rate[t] for rate in (rates.gsr, rates.gcr, rates.osr))
             cells.append(" / ".join(f"{value:.1f}" for value in values))
         count = f"{result.counts.predictions.mean():.1f}"
-        table.add_row(f"{threshold:g}", f"{lone:g}" if lone < threshold else "-", count, *cells)
+        table.add_row(f"{threshold:g}", count, *cells)
     return table
 
 
@@ -102,7 +97,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=10)
     options = parser.parse_args()
     shared = SharedOutput()
-    contenders = [contender(options.model, pair, shared) for pair in PAIRS]
+    contenders = [contender(options.model, threshold, shared) for threshold in THRESHOLDS]
     data = LastScenes(options.data, options.scenes)
     config = EvaluationConfig(
         distances=tuple(d for d, _ in CELLS), angles=tuple(a for _, a in CELLS)

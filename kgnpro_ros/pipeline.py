@@ -130,8 +130,7 @@ class GraspDetector:
         clock = _Stopwatch()
         decoding, filters = self.config.decode, self.config.filters
         if min_score is not None:
-            lone = max(decoding.lone_threshold, min_score)
-            decoding = replace(decoding, score_threshold=min_score, lone_threshold=lone)
+            decoding = replace(decoding, score_threshold=min_score)
         if max_grasps is not None:
             filters = replace(filters, max_grasps=max_grasps)
         image = image.undistorted()
@@ -143,7 +142,7 @@ class GraspDetector:
         with torch.inference_mode():
             output, scale = running()
             clock.lap("network")
-            candidates = _on_cpu(decode(output, decoding, image.camera.focal_length, scale))
+            candidates = _on_cpu(decode(output, decoding, scale))
             clock.lap("decode")
         solved, solutions = self.solve(candidates, image)
         clock.lap("pnp")

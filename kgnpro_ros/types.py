@@ -205,11 +205,6 @@ class KeypointBatch:
     distance: Tensor | None = None
     direct: Tensor | None = None
 
-    def select(self, index: Tensor) -> KeypointBatch:
-        """The candidates at these positions, int64, shape (M,), in their order."""
-        chosen: dict[str, Any] = {k: None if v is None else v[index] for k, v in vars(self).items()}
-        return KeypointBatch(**chosen)
-
 
 @dataclass(frozen=True)
 class PnPResult:

@@ -57,7 +57,6 @@ def decoded(targets, local_maximum=True):
     batch = decode(
         perfect_output(targets, local_maximum),
         DecodeConfig(local_maximum=local_maximum, top_k=500, score_threshold=0.5),
-        CAMERA.focal_length,
     )
     assert (batch.status != int(GraspStatus.ORIENTATION_MISMATCH)).all()
     keep = batch.status == int(GraspStatus.OK)

@@ -109,8 +109,7 @@ def test_figures_of_a_run_belong_together(model, images, runtime):
 def test_without_all_candidates_the_settings_decide(model, images):
     config = lenient(DetectorConfig(model=str(model), runtime="torch"))
     scores = GraspDetector(config).run(images[0]).candidates.confidence
-    least = float(scores[10])
-    decode = replace(config.decode, score_threshold=least, lone_threshold=least)
+    decode = replace(config.decode, score_threshold=float(scores[10]))
     some = bench.run_bench(replace(config, decode=decode), images, 1)
     assert some["candidates"] == int((scores >= scores[10]).sum()) < config.decode.top_k
 

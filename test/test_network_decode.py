@@ -22,7 +22,6 @@ from kgnpro_ros.network.model import NetworkOutput
 from kgnpro_ros.types import GraspStatus
 
 CLASSES, ROWS, COLUMNS = 9, 12, 16
-FOCAL_LENGTH = 600.0
 
 
 def logit(p):
@@ -72,7 +71,7 @@ def test_a_peak_becomes_its_keypoints():
     output.width[0, 3, 5, 9] = 0.071
     output.weights[0, 3, :, :, 5, 9] = torch.arange(8).reshape(4, 2) * 0.1 + 0.2
     output.depth[0, 3, 5, 9], output.depth_weight[0, 3, 5, 9] = 0.912, 250.0
-    batch = decode(output, DecodeConfig(), FOCAL_LENGTH)
+    batch = decode(output, DecodeConfig())
     assert found(batch).tolist() == [True] + [False] * 99
     center = 4 * np.array([9 + 0.3, 5 - 0.45]) + 1.5
     np.testing.assert_allclose(batch.centers[0], center, atol=1e-5)
@@ -94,10 +93,7 @@ def test_scale_leads_back_to_original_pixels():
     """u' + 0.5 = scale (u + 0.5): edges of the images meet, not centres of corner pixels."""
     output = blank()
     put(output, 3, row=5, column=9)
-    plain, scaled = (
-        decode(output, DecodeConfig(), FOCAL_LENGTH),
-        decode(output, DecodeConfig(), FOCAL_LENGTH, scale=1.6),
-    )
+    plain, scaled = decode(output, DecodeConfig()), decode(output, DecodeConfig(), scale=1.6)
     expected = (plain.keypoints[0] + 0.5) / 1.6 - 0.5
     torch.testing.assert_close(scaled.keypoints[0], expected)
     torch.testing.assert_close(scaled.centers[0], (plain.centers[0] + 0.5) / 1.6 - 0.5)
@@ -109,7 +105,7 @@ def test_best_first_over_all_classes():
     output = blank()
     for orientation, row, column, score in [(0, 1, 1, 0.5), (8, 3, 7, 0.95), (4, 10, 14, 0.7)]:
         put(output, orientation, row, column, score)
-    batch = decode(output, DecodeConfig(), FOCAL_LENGTH)
+    batch = decode(output, DecodeConfig())
     assert batch.orientation[:3].tolist() == [8, 4, 0]
     np.testing.assert_allclose(batch.confidence[:3], [0.95, 0.7, 0.5], atol=1e-5)
     assert (batch.confidence[:-1] >= batch.confidence[1:]).all()
@@ -120,8 +116,7 @@ def test_candidates_below_the_threshold_say_so():
     output = blank()
     put(output, 2, 4, 4, score=0.4)
     put(output, 6, 8, 8, score=0.6)
-    config = DecodeConfig(score_threshold=0.5, lone_threshold=0.5)
-    status = decode(output, config, FOCAL_LENGTH).status
+    status = decode(output, DecodeConfig(score_threshold=0.5)).status
     assert status[:2].tolist() == [int(GraspStatus.OK), int(GraspStatus.LOW_SCORE)]
 
 
@@ -132,9 +127,9 @@ def test_only_local_maxima_unless_asked_otherwise():
     put(output, 4, 5, 6, 0.8)  # neighbour in the same class
     put(output, 4, 5, 8, 0.7)  # two cells away from it
     put(output, 5, 5, 5, 0.6)  # same cell, other class
-    suppressed = decode(output, DecodeConfig(), FOCAL_LENGTH)
+    suppressed = decode(output, DecodeConfig())
     np.testing.assert_allclose(suppressed.confidence[found(suppressed)], [0.9, 0.7, 0.6], atol=1e-5)
-    everything = decode(output, DecodeConfig(local_maximum=False), FOCAL_LENGTH)
+    everything = decode(output, DecodeConfig(local_maximum=False))
     np.testing.assert_allclose(
         everything.confidence[found(everything)], [0.9, 0.8, 0.7, 0.6], atol=1e-5
     )
@@ -143,7 +138,7 @@ def test_only_local_maxima_unless_asked_otherwise():
 def test_peaks_on_the_border_count():
     heatmap = torch.full((1, 3, 3), -9.0)
     heatmap[0, 0, 0] = heatmap[0, 2, 2] = 2.0
-    scores, index = find_peaks(heatmap, DecodeConfig(top_k=2, lone_threshold=0.25))
+    scores, index = find_peaks(heatmap, DecodeConfig(top_k=2))
     assert sorted(index.tolist()) == [0, 8]
     torch.testing.assert_close(scores, torch.full((2,), 2.0).sigmoid())
 
@@ -156,7 +151,7 @@ def test_fewer_cells_than_candidates():
 
 @pytest.mark.parametrize("top_k", [1, 7])
 def test_top_k_limits_the_candidates(top_k):
-    batch = decode(blank(), DecodeConfig(top_k=top_k), FOCAL_LENGTH)
+    batch = decode(blank(), DecodeConfig(top_k=top_k))
     assert batch.keypoints.shape == (top_k, 4, 2)
     assert batch.status.shape == (top_k,)
 
@@ -197,19 +192,15 @@ def test_keypoints_must_point_where_their_class_says(angle, orientation, mismatc
 def test_the_orientation_check_can_be_switched_off():
     output = blank()
     put(output, 4, 5, 5, angle=60.0)
-    assert decode(output, DecodeConfig(), FOCAL_LENGTH).status[0] == int(
-        GraspStatus.ORIENTATION_MISMATCH
-    )
-    assert decode(output, DecodeConfig(orientation_check=False), FOCAL_LENGTH).status[0] == int(
-        GraspStatus.OK
-    )
+    assert decode(output, DecodeConfig()).status[0] == int(GraspStatus.ORIENTATION_MISMATCH)
+    assert decode(output, DecodeConfig(orientation_check=False)).status[0] == int(GraspStatus.OK)
 
 
 def test_missing_depth_has_weight_zero_and_is_nan():
     output = blank()
     put(output, 4, 5, 5)
     output.depth_weight[0, 4, 5, 5] = 0.0
-    batch = decode(output, DecodeConfig(), FOCAL_LENGTH)
+    batch = decode(output, DecodeConfig())
     assert torch.isnan(batch.center_depth[0])
     assert batch.depth_weight[0] == 0.0
 
@@ -217,7 +208,7 @@ def test_missing_depth_has_weight_zero_and_is_nan():
 def test_networks_without_extra_heads():
     output = blank(confidence=False, depth=False)
     put(output, 4, 5, 5)
-    batch = decode(output, DecodeConfig(), FOCAL_LENGTH)
+    batch = decode(output, DecodeConfig())
     assert (batch.weights[0] == PLAIN_WEIGHT).all()
     assert torch.isnan(batch.center_depth).all()
     assert (batch.depth_weight == 0).all()
@@ -227,7 +218,7 @@ def test_weights_are_clamped():
     output = blank()
     put(output, 4, 5, 5)
     output.weights[0, 4, 0, :, 5, 5] = torch.tensor([1e-4, 1e4])
-    weights = decode(output, DecodeConfig(weight_min=0.2, weight_max=3.0), FOCAL_LENGTH).weights[0]
+    weights = decode(output, DecodeConfig(weight_min=0.2, weight_max=3.0)).weights[0]
     np.testing.assert_allclose(weights[0], [0.2, 3.0], atol=1e-6)
     np.testing.assert_allclose(weights[1], [0.5, 0.5], atol=1e-6)
 

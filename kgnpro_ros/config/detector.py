@@ -17,10 +17,6 @@ class DecodeConfig:
     Attributes:
         top_k: Candidates per image at most.
         score_threshold: Least heat-map score.
-        lone_threshold: Least score where no better candidate is within ``lone_distance``: what is
-            half hidden scores low and is all that is seen of its object. No effect from
-            ``score_threshold`` on.
-        lone_distance: How far from any better candidate that is [m].
         local_maximum: Keep only the best cell of each 3x3 neighbourhood; False is KGN's choice.
         orientation_check: Drop candidates whose keypoints belong to another orientation class.
         orientation_slack: Tolerance of that check beyond the bin [fraction of a bin].
@@ -28,9 +24,7 @@ class DecodeConfig:
     """
 
     top_k: int = ranged(100, 1, 10000)
-    score_threshold: float = ranged(0.2, 0.0, 0.999)
-    lone_threshold: float = ranged(0.15, 0.0, 0.999)
-    lone_distance: float = ranged(0.02, 0.001, 1.0)
+    score_threshold: float = ranged(0.25, 0.0, 0.999)
     local_maximum: bool = True
     orientation_check: bool = True
     orientation_slack: float = 0.25

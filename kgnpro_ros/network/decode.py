@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -29,8 +28,7 @@ def find_peaks(heatmap: Tensor, config: DecodeConfig) -> tuple[Tensor, Tensor]:
 
     Args:
         heatmap: Logits, shape (C, h, w).
-        config: Number of candidates, doubled where lone ones are looked for, and local-maximum
-            suppression.
+        config: Number of candidates and local-maximum suppression.
 
     Returns:
         Scores in (0, 1), shape (K,), best first; flat indices into (C, h, w), shape (K,).
@@ -39,8 +37,7 @@ def find_peaks(heatmap: Tensor, config: DecodeConfig) -> tuple[Tensor, Tensor]:
         heatmap = heatmap.masked_fill(heatmap != neighbourhood_maximum(heatmap), -math.inf)
     # The best cells over all classes hold the best of every class: few are left to sort.
     by_class = heatmap.flatten(1)
-    lone = config.lone_threshold < config.score_threshold
-    count = min(config.top_k * (2 if lone else 1), by_class.numel())
+    count = min(config.top_k, by_class.numel())
     cells = torch.topk(by_class.amax(0), min(count, by_class.shape[1]), sorted=False).indices
     best = torch.topk(by_class[:, cells].flatten(), count)
     index = best.indices // len(cells) * by_class.shape[1] + cells[best.indices % len(cells)]
@@ -87,46 +84,12 @@ def orientation_mismatch(
     return distance.abs() > 0.5 + slack
 
 
-def lone_candidates(
-    scores: Tensor, centers: Tensor, depth: Tensor, usable: Tensor, config: DecodeConfig
-) -> Tensor:
-    """Whether a candidate below the threshold is the best one around its place.
-
-    A candidate in front of or behind it is elsewhere: what hides an object has grasps of its own.
-
-    Args:
-        scores: Best first, shape (K,).
-        centers: Grasp centres across the view, divided by the focal length, shape (K, 2).
-        depth: z of the centres [m], NaN where unknown, shape (K,). Unknown depth is never lone, and
-            a better candidate without it counts as near wherever it is in line.
-        usable: Candidates that are not dropped for another reason, shape (K,).
-        config: ``score_threshold``, ``lone_threshold`` and ``lone_distance``.
-
-    Returns:
-        Shape (K,).
-    """
-    weak = (scores >= config.lone_threshold) & (scores < config.score_threshold)
-    weak &= usable & depth.isfinite()
-    if not weak.any():
-        return weak
-    which = torch.nonzero(weak)[:, 0]
-    across = torch.cdist(centers[which], centers) * depth[which, None]
-    apart = across.hypot(depth[which, None] - depth) >= config.lone_distance
-    apart |= across >= config.lone_distance
-    better = torch.arange(len(scores), device=scores.device) < which[:, None]
-    weak[which] = (apart | ~better | ~usable).all(-1)
-    return weak
-
-
-def decode(
-    output: NetworkOutput, config: DecodeConfig, focal_length: float, scale: float = 1.0
-) -> KeypointBatch:
+def decode(output: NetworkOutput, config: DecodeConfig, scale: float = 1.0) -> KeypointBatch:
     """Candidates of one image, best heat-map score first.
 
     Args:
         output: Maps of a batch of one image.
         config: Thresholds and switches.
-        focal_length: Of the original image [px].
         scale: Network pixels per original pixel, when the image was resized (u' + 0.5 =
             scale (u + 0.5)).
 
@@ -134,29 +97,7 @@ def decode(
         K candidates in pixels of the original image; their status tells which ones are below
         the threshold or failed the orientation check.
     """
-    batch = _read_candidates(output, config, scale)
-    usable = torch.ones_like(batch.status, dtype=torch.bool)
-    status = torch.full_like(batch.status, int(GraspStatus.OK))
-    if config.orientation_check:
-        classes = output.heatmap.shape[1]
-        fractional = orientation_class(batch.keypoints, classes)
-        slack = config.orientation_slack
-        usable = ~orientation_mismatch(fractional, batch.orientation, classes, slack)
-        status = status.masked_fill(~usable, int(GraspStatus.ORIENTATION_MISMATCH))
-    scores, rays = batch.confidence, batch.centers / focal_length
-    lone = lone_candidates(scores, rays, batch.center_depth, usable, config)
-    low = (scores < config.score_threshold) & ~lone
-    batch = replace(batch, status=status.masked_fill(low, int(GraspStatus.LOW_SCORE)))
-    if len(scores) <= config.top_k:
-        return batch
-    # Lone ones take the places of the last others.
-    others = torch.cumsum(~lone, 0) <= config.top_k - lone.sum()
-    return batch.select(torch.nonzero(lone | others)[: config.top_k, 0])
-
-
-def _read_candidates(output: NetworkOutput, config: DecodeConfig, scale: float) -> KeypointBatch:
-    """The maps at the best cells; nothing is rejected yet."""
-    height, width = output.heatmap.shape[2:]
+    classes, height, width = output.heatmap.shape[1:]
     scores, index = find_peaks(output.heatmap[0], config)
     orientation = index // (height * width)
     cell = index % (height * width)
@@ -170,6 +111,12 @@ def _read_candidates(output: NetworkOutput, config: DecodeConfig, scale: float) 
         weights = output.weights[0].flatten(-2)[orientation, :, :, cell] * scale
         weights = weights.clamp(config.weight_min, config.weight_max)
     depth, depth_weight = _read_depth(output, index, scores)
+    status = torch.full_like(index, int(GraspStatus.OK))
+    if config.orientation_check:
+        fractional = orientation_class(keypoints, classes)
+        wrong = orientation_mismatch(fractional, orientation, classes, config.orientation_slack)
+        status = status.masked_fill(wrong, int(GraspStatus.ORIENTATION_MISMATCH))
+    low = scores < config.score_threshold
     return KeypointBatch(
         keypoints=keypoints,
         weights=weights,
@@ -179,7 +126,7 @@ def _read_candidates(output: NetworkOutput, config: DecodeConfig, scale: float) 
         widths=output.width[0].flatten()[index],
         confidence=scores,
         orientation=orientation,
-        status=torch.full_like(index, int(GraspStatus.OK)),
+        status=status.masked_fill(low, int(GraspStatus.LOW_SCORE)),
         distance=None if output.distance is None else output.distance[0].flatten()[index],
         direct=(
             None if output.direct is None else output.direct[0].flatten(-2)[orientation, :, cell]
